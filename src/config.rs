@@ -1,0 +1,289 @@
+//! What an operator decides: typed, documented, and checked before anything starts.
+//!
+//! [`load`](load::load) merges the built-in defaults, the TOML file and `CLAIMR_RELAY__…` variables, and reports every mistake at once,
+//! each with its key, where the value came from, and the remedy. What leaves this module is complete and consistent; secrets are
+//! resolved and cannot be printed.
+
+pub mod load;
+pub mod mapping;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+use crate::event::Timestamp;
+
+pub use mapping::Mapping;
+
+/// Everything that `serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen and for whom.
+    pub server: Server,
+    /// The event log.
+    pub store: Store,
+    /// Who may connect.
+    pub auth: Auth,
+    /// The admin listener's protection.
+    pub admin: Admin,
+    /// Who sends webhooks; at least one, names unique.
+    pub sources: Vec<Source>,
+    /// The bounds of everything.
+    pub limits: Limits,
+    /// How to log.
+    pub log: Log,
+}
+
+/// Where to listen and for whom.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The public listener: webhooks, streams, tickets.
+    pub listen: SocketAddr,
+    /// The admin listener: metrics, health, admin API.
+    pub admin_listen: SocketAddr,
+    /// Origins of pages that may connect, exact `scheme://host[:port]`.
+    pub allowed_origins: Vec<String>,
+    /// Networks whose `X-Forwarded-For` counts, as `address/prefix`.
+    pub trusted_proxies: Vec<Network>,
+    /// At most this long from the stop signal until the last session was told to leave.
+    pub drain_window: Duration,
+}
+
+/// An IP network, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its first address.
+    pub address: std::net::IpAddr,
+    /// How many leading bits count.
+    pub prefix: u8,
+}
+
+/// The event log.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Which log.
+    pub engine: EngineKind,
+    /// How long an event can be resumed from.
+    pub max_age: Duration,
+    /// How many events each user key keeps.
+    pub max_events_per_user: usize,
+}
+
+/// Which log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// In memory: nothing survives a restart.
+    Memory,
+    /// On disk, in this folder.
+    Disk(PathBuf),
+}
+
+/// Who may connect.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// The `iss` that tokens must carry.
+    pub issuer: String,
+    /// The `aud` that tokens must carry.
+    pub audience: String,
+    /// The platform of a `sub` without a colon.
+    pub default_platform: Option<String>,
+    /// The keys that tokens may be signed with.
+    pub keys: Vec<JwtKey>,
+    /// Signs stream tickets; absent: derived from the first HMAC key.
+    pub ticket_secret: Option<SecretString>,
+    /// How far clocks may disagree; at most 30 s.
+    pub leeway: Duration,
+    /// The longest life of a token; at most 24 h.
+    pub token_life_max: Duration,
+}
+
+/// A key that tokens may be signed with.
+#[derive(Clone, Debug)]
+pub struct JwtKey {
+    /// The only algorithm it is good for.
+    pub alg: jsonwebtoken::Algorithm,
+    /// Secret or public key.
+    pub material: KeyMaterial,
+    /// The `kid` that selects it; a key without one serves tokens without one.
+    pub kid: Option<String>,
+    /// No token signed with it is taken after this moment.
+    pub not_after: Option<Timestamp>,
+    /// The setting it came from, such as `auth.keys[0]`, for messages.
+    pub setting: String,
+}
+
+/// What a signature is checked with.
+#[derive(Clone, Debug)]
+pub enum KeyMaterial {
+    /// HS*: the secret's bytes.
+    Secret(SecretString),
+    /// RS*, PS*, ES*, `EdDSA`: a PEM public key.
+    PublicPem(String),
+}
+
+/// The admin listener's protection.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The bearer token; absent only on loopback.
+    pub token: Option<SecretString>,
+}
+
+/// A sender of webhooks.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The path segment: `/hooks/<name>`.
+    pub name: String,
+    /// What its signatures are checked with; several while rotating.
+    pub secrets: Vec<HookSecret>,
+    /// Whether deliveries are taken without any signature.
+    pub allow_unsigned: bool,
+    /// Where its signature stands.
+    pub signature: Signature,
+    /// Where in its payload each field stands.
+    pub mapping: Mapping,
+    /// JSON pointers (RFC 6901) of members that no client may see.
+    pub redact: Vec<String>,
+    /// JSON pointers of the members that a referrer may see of the event of the person they referred.
+    pub referrer_data: Vec<String>,
+    /// A body without a delivery id counts as a repetition within this time; zero: never.
+    pub duplicate_window: Duration,
+    /// A delivery id is remembered for this long.
+    pub delivery_id_window: Duration,
+}
+
+/// A webhook secret.
+#[derive(Clone, Debug)]
+pub struct HookSecret {
+    /// The secret as the sender has it.
+    pub secret: SecretString,
+    /// It is not taken after this moment.
+    pub not_after: Option<Timestamp>,
+    /// The setting it came from, such as `sources[0].secrets[1]`, for messages.
+    pub setting: String,
+}
+
+/// Where a source's signature stands and how it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// Any header, any documented scheme; a plain shared secret never counts.
+    Detect,
+    /// HMAC of the raw body.
+    Hmac {
+        /// The header.
+        header: String,
+        /// The hash.
+        algorithm: HmacAlgorithm,
+        /// How the value is written.
+        encoding: HmacEncoding,
+        /// What stands before it, such as `sha256=`.
+        prefix: String,
+    },
+    /// `t=<unix s>,v1=<hex>` over `<t>.<body>`.
+    Stripe {
+        /// The header.
+        header: String,
+    },
+    /// `webhook-id`, `webhook-timestamp`, `webhook-signature`, or the same with `svix-`.
+    StandardWebhooks,
+    /// The secret itself in a header.
+    SharedSecret {
+        /// The header.
+        header: String,
+    },
+}
+
+/// The hash under an HMAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HmacAlgorithm {
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How an HMAC is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HmacEncoding {
+    /// Hexadecimal digits of either case.
+    Hex,
+    /// Base 64, standard or URL-safe, with or without padding.
+    Base64,
+}
+
+/// How to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Directives as of `RUST_LOG`, such as `info` or `info,claimr_relay=debug`.
+    pub filter: String,
+    /// One JSON object a line, or text for people.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal;)*) => {
+        /// The bounds of everything: one named setting each under `[limits]`, its unit last.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Limits { $($(#[$doc])* pub $name: $type,)* }
+
+        impl Default for Limits {
+            fn default() -> Self { Self { $($name: $default,)* } }
+        }
+    };
+}
+
+limits! {
+    /// Bytes of a request's head; above it 431.
+    header_bytes_max: usize = 16_384;
+    /// Header fields of a request; above it 431.
+    header_fields_max: usize = 64;
+    /// Bytes of a request's target; above it 414.
+    uri_bytes_max: usize = 8_192;
+    /// Seconds within which a request's head, and then its body, must have arrived.
+    read_timeout_s: u64 = 10;
+    /// Seconds that a client may leave bytes of ours unread before its connection is dropped.
+    write_stall_s: u64 = 90;
+    /// Bytes of a webhook's body; above it 413.
+    webhook_body_bytes_max: usize = 262_144;
+    /// Bytes of a token; above it the token is refused unread.
+    token_bytes_max: usize = 4_096;
+    /// Bytes of a WebSocket message of a client; above it 1009.
+    client_message_bytes_max: usize = 4_096;
+    /// WebSocket frames a second that a client may send in the long run; above it 4202.
+    client_frames_per_s_max: u32 = 20;
+    /// WebSocket frames that a client may send at once.
+    client_frames_burst_max: u32 = 40;
+    /// Seconds within which a WebSocket without a token must send one; then 4103.
+    auth_timeout_s: u64 = 5;
+    /// Sessions of one user; above it 4201.
+    sessions_per_user_max: usize = 20;
+    /// Sessions of one address; above it 429.
+    sessions_per_address_max: usize = 200;
+    /// New sessions of one address in a second; above it 429.
+    new_sessions_per_address_per_s_max: u32 = 50;
+    /// Connections to the public listener; 0: the file limit less a reserve.
+    connections_max: usize = 0;
+    /// Seconds between pings.
+    ping_interval_s: u64 = 25;
+    /// Seconds that a WebSocket client may take to answer a ping; then 4002.
+    pong_timeout_s: u64 = 10;
+    /// Events that may wait for one session; above it 4001.
+    mailbox_events_max: usize = 256;
+    /// Bytes that may wait for one session; above it 4001.
+    mailbox_bytes_max: usize = 65_536;
+    /// Deliveries that may wait for the log; above it 503.
+    publish_queue_max: usize = 4_096;
+    /// Dead letters that are kept; the oldest go first.
+    dead_letters_max: usize = 1_000;
+}

@@ -1,0 +1,123 @@
+//! Who is connected to this node: user key → sessions, and a bounded mailbox for each.
+//!
+//! Nothing here ever waits for a client. A mailbox that would exceed its bounds is emptied and closed with 4001 instead; the log still has
+//! the events, and the client comes back with its cursor. Leaving is dropping the [`Mailbox`].
+
+mod mailbox;
+
+use std::{
+    collections::hash_map::RandomState,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use dashmap::{DashMap, mapref::entry::Entry};
+use smallvec::SmallVec;
+
+use crate::{
+    event::{EventType, UserKey},
+    protocol::{Close, CloseCode, Published},
+};
+
+use mailbox::Slot;
+pub use mailbox::{Mail, Mailbox, MailboxLimits};
+
+/// The sessions of this node.
+pub struct Hub {
+    /// Most people have one session, which then needs no allocation of its own.
+    members: DashMap<UserKey, SmallVec<[Arc<Slot>; 1]>, RandomState>,
+    limits: HubLimits,
+    next_session: AtomicU64,
+    sessions: AtomicUsize,
+}
+
+/// The bounds of the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct HubLimits {
+    /// Sessions of one user, counted under the subject of their tokens.
+    pub sessions_per_user_max: usize,
+    /// What may wait for one session.
+    pub mailbox: MailboxLimits,
+}
+
+impl Hub {
+    /// A hub without sessions.
+    pub fn new(limits: HubLimits) -> Arc<Self> {
+        Arc::new(Self {
+            members: DashMap::default(),
+            limits,
+            // A random start, so that numbers of two runs do not look alike in logs.
+            next_session: AtomicU64::new(fastrand::u64(..) >> 16),
+            sessions: AtomicUsize::new(0),
+        })
+    }
+
+    /// Adds a session that hears `keys`, of which the first is the user it is counted under, and of events only `types` (all if empty).
+    /// It is a member from now until the mailbox is dropped.
+    pub fn join(self: &Arc<Self>, keys: &[UserKey], types: &[EventType]) -> Result<Mailbox, CloseCode> {
+        let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let slot = Arc::new(Slot::new(number, keys, types, self.limits.mailbox));
+        for (i, key) in keys.iter().enumerate() {
+            let mut members = self.members.entry(key.clone()).or_default();
+            let counted = members.iter().filter(|member| member.user() == key).count();
+            if i == 0 && counted >= self.limits.sessions_per_user_max {
+                return Err(CloseCode::TooManySessions);
+            }
+            members.push(Arc::clone(&slot));
+        }
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Ok(Mailbox::new(Arc::clone(self), slot))
+    }
+
+    /// Puts `event` into the mailbox of every session that it concerns, and returns how many that were.
+    ///
+    /// Only one thread may call this, in the order of the log: that is what makes the order of a mailbox the order of the log.
+    pub fn deliver(&self, event: &Published, received: Instant) -> usize {
+        let mut reached = 0;
+        for view in &event.views {
+            for key in &view.keys {
+                let Some(members) = self.members.get(key) else { continue };
+                reached += members.iter().filter(|slot| slot.put(event.seq, &event.kind, &view.frame, received)).count();
+            }
+        }
+        reached
+    }
+
+    /// Ends every session: each is told a close made for it.
+    pub fn close_all(&self, mut close: impl FnMut() -> Close) {
+        for members in &self.members {
+            for slot in members.value().iter().filter(|slot| slot.user() == members.key()) {
+                slot.close(close());
+            }
+        }
+    }
+
+    /// How many sessions are members now.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// How many user keys are listened to now.
+    pub fn keys(&self) -> usize {
+        self.members.len()
+    }
+
+    fn leave(&self, slot: &Arc<Slot>) {
+        for key in slot.keys() {
+            // One atomic step: a session that joins meanwhile under the same key must not lose its place.
+            if let Entry::Occupied(mut members) = self.members.entry(key.clone()) {
+                members.get_mut().retain(|member| !Arc::ptr_eq(member, slot));
+                if members.get().is_empty() {
+                    members.remove();
+                }
+            }
+        }
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What waits for one session: bounded by events and bytes, filled by the log's one writer, emptied by the session's task.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use super::Hub;
+use crate::{
+    event::{EventType, UserKey},
+    protocol::{Close, CloseCode, Frame},
+};
+
+/// What may wait for one session.
+#[derive(Clone, Copy, Debug)]
+pub struct MailboxLimits {
+    /// Events; above it the session ends with 4001.
+    pub events_max: usize,
+    /// Bytes of frames; above it the session ends with 4001.
+    pub bytes_max: usize,
+}
+
+/// One live event for one session.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Its number in the log.
+    pub seq: u64,
+    /// What to send.
+    pub frame: Frame,
+    /// When its webhook arrived.
+    pub received: Instant,
+}
+
+/// The session's end of its place in the hub. Dropping it is leaving.
+pub struct Mailbox {
+    hub: Arc<Hub>,
+    slot: Arc<Slot>,
+}
+
+impl Mailbox {
+    pub(super) fn new(hub: Arc<Hub>, slot: Arc<Slot>) -> Self {
+        Self { hub, slot }
+    }
+
+    /// The session's number.
+    pub fn session(&self) -> u64 {
+        self.slot.number
+    }
+
+    /// Takes all that waits into `out`, in order. Ready with an error once the session is over; what waited then is gone.
+    pub fn poll_take(&mut self, context: &mut Context<'_>, out: &mut VecDeque<Mail>) -> Poll<Result<(), Close>> {
+        let mut state = self.slot.lock();
+        if let Some(close) = state.closed {
+            return Poll::Ready(Err(close));
+        }
+        if state.queue.is_empty() {
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                waker => *waker = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        state.bytes = 0;
+        // An idle session keeps no queue in memory: `out` takes the allocation, and drops it when it is empty.
+        if out.is_empty() {
+            *out = mem::take(&mut state.queue);
+        } else {
+            out.append(&mut state.queue);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.hub.leave(&self.slot);
+    }
+}
+
+/// The hub's end.
+pub(super) struct Slot {
+    number: u64,
+    keys: Box<[UserKey]>,
+    types: Box<[EventType]>,
+    limits: MailboxLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Mail>,
+    bytes: usize,
+    /// The newest event that was put here: one that reaches a session under several keys is put once.
+    newest: u64,
+    closed: Option<Close>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    pub(super) fn new(number: u64, keys: &[UserKey], types: &[EventType], limits: MailboxLimits) -> Self {
+        Self { number, keys: keys.into(), types: types.into(), limits, state: Mutex::default() }
+    }
+
+    pub(super) fn keys(&self) -> &[UserKey] {
+        &self.keys
+    }
+
+    /// The key that the session is counted under.
+    pub(super) fn user(&self) -> &UserKey {
+        &self.keys[0]
+    }
+
+    /// Queues an event; true if the session will be sent it.
+    pub(super) fn put(&self, seq: u64, kind: &EventType, frame: &Frame, received: Instant) -> bool {
+        if !self.types.is_empty() && !self.types.contains(kind) {
+            return false;
+        }
+        let mut state = self.lock();
+        if state.closed.is_some() || seq <= state.newest {
+            return false;
+        }
+        if state.queue.len() >= self.limits.events_max || state.bytes + frame.len() > self.limits.bytes_max {
+            end(state, CloseCode::SlowConsumer.into());
+            return false;
+        }
+        state.newest = seq;
+        state.bytes += frame.len();
+        state.queue.push_back(Mail { seq, frame: frame.clone(), received });
+        wake(state);
+        true
+    }
+
+    /// Ends the session; the first reason stands.
+    pub(super) fn close(&self, close: Close) {
+        let state = self.lock();
+        if state.closed.is_none() {
+            end(state, close);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, and every state in between is a sound one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn end(mut state: MutexGuard<'_, State>, close: Close) {
+    state.closed = Some(close);
+    state.queue = VecDeque::new();
+    state.bytes = 0;
+    wake(state);
+}
+
+/// Wakes after the lock is free, so that the woken task does not run into it.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,96 @@
+use std::{collections::VecDeque, task::Context};
+
+use super::*;
+use crate::{
+    event::{Epoch, Position},
+    protocol::{Frame, View},
+};
+
+fn hub(events_max: usize, bytes_max: usize) -> Arc<Hub> {
+    Hub::new(HubLimits { sessions_per_user_max: 2, mailbox: MailboxLimits { events_max, bytes_max } })
+}
+
+fn keys(text: &str) -> Vec<UserKey> {
+    text.split(' ').map(|key| UserKey::parse(key, None).unwrap()).collect()
+}
+
+fn event(seq: u64, kind: &str, people: &[&str]) -> Published {
+    let frame = Frame::encode(Position { epoch: Epoch::from_random(1), seq }, r#""type":"t""#);
+    let views = people.iter().map(|person| View { keys: keys(person), frame: frame.clone() }).collect();
+    Published { seq, kind: EventType::new(kind).unwrap(), views }
+}
+
+/// The numbers that wait, or the code that the session ended with.
+fn take(mailbox: &mut Mailbox) -> Result<Vec<u64>, CloseCode> {
+    let mut out = VecDeque::new();
+    match mailbox.poll_take(&mut Context::from_waker(std::task::Waker::noop()), &mut out) {
+        std::task::Poll::Ready(Err(close)) => Err(close.code),
+        _ => Ok(out.iter().map(|mail| mail.seq).collect()),
+    }
+}
+
+#[test]
+fn an_event_reaches_each_session_of_its_people_once_and_nobody_else() {
+    let hub = hub(9, 9_999);
+    let mut both = hub.join(&keys("acme:1 web3:0x1"), &[]).unwrap();
+    let mut second = hub.join(&keys("web3:0x1"), &[]).unwrap();
+    let mut stranger = hub.join(&keys("acme:2"), &[]).unwrap();
+    assert_eq!(hub.deliver(&event(1, "t", &["acme:1 web3:0x1", "acme:3"]), Instant::now()), 2);
+    assert_eq!((take(&mut both), take(&mut second), take(&mut stranger)), (Ok(vec![1]), Ok(vec![1]), Ok(vec![])));
+}
+
+#[test]
+fn leaving_takes_away_only_oneself() {
+    let hub = hub(9, 9_999);
+    let first = hub.join(&keys("acme:1 acme:9"), &[]).unwrap();
+    let mut second = hub.join(&keys("acme:1"), &[]).unwrap();
+    drop(first);
+    assert_eq!((hub.sessions(), hub.keys()), (1, 1));
+    assert_eq!(hub.deliver(&event(1, "t", &["acme:1 acme:9"]), Instant::now()), 1);
+    assert_eq!(take(&mut second), Ok(vec![1]));
+    drop(second);
+    assert_eq!((hub.sessions(), hub.keys()), (0, 0));
+}
+
+#[test]
+fn a_full_mailbox_ends_its_session_and_no_other() {
+    for (events_max, bytes_max) in [(3, 9_999), (9, 3 * 60)] {
+        let hub = hub(events_max, bytes_max);
+        let mut slow = hub.join(&keys("acme:1"), &[]).unwrap();
+        let mut quick = hub.join(&keys("acme:1"), &[]).unwrap();
+        for seq in 1..=5 {
+            hub.deliver(&event(seq, "t", &["acme:1"]), Instant::now());
+            assert_eq!(take(&mut quick), Ok(vec![seq]));
+        }
+        assert_eq!(take(&mut slow), Err(CloseCode::SlowConsumer));
+    }
+}
+
+#[test]
+fn a_user_has_a_bounded_number_of_sessions() {
+    let hub = hub(9, 9_999);
+    // Hearing somebody else's key does not use up that user's sessions.
+    let _friend = hub.join(&keys("acme:2 acme:1"), &[]).unwrap();
+    let _first = hub.join(&keys("acme:1"), &[]).unwrap();
+    let second = hub.join(&keys("acme:1"), &[]).unwrap();
+    assert_eq!(hub.join(&keys("acme:1"), &[]).err(), Some(CloseCode::TooManySessions));
+    drop(second);
+    assert!(hub.join(&keys("acme:1"), &[]).is_ok());
+}
+
+#[test]
+fn a_session_hears_only_the_types_it_asked_for() {
+    let hub = hub(9, 9_999);
+    let mut session = hub.join(&keys("acme:1"), &[EventType::new("user_reward").unwrap()]).unwrap();
+    hub.deliver(&event(1, "user_activity", &["acme:1"]), Instant::now());
+    hub.deliver(&event(2, "user_reward", &["acme:1"]), Instant::now());
+    assert_eq!(take(&mut session), Ok(vec![2]));
+}
+
+#[test]
+fn everybody_is_told_when_all_are_closed() {
+    let hub = hub(9, 9_999);
+    let mut sessions: Vec<_> = ["acme:1 acme:2", "acme:2", "acme:1"].map(|k| hub.join(&keys(k), &[]).unwrap()).into();
+    hub.close_all(|| CloseCode::Draining.into());
+    assert!(sessions.iter_mut().all(|session| take(session) == Err(CloseCode::Draining)));
+}
