@@ -1,7 +1,18 @@
 //! Who is connecting: from a JWT of the customer's backend, or a stream ticket of our own, to an [`Identity`].
+//!
+//! [`jwt::Verifier`] takes tokens, [`ticket::Tickets`] gives and takes tickets. Neither reads a clock, and neither says more to
+//! the outside than [`Rejection::close_code`]; the exact reason is for the operator's log and never quotes the credentials.
+
+mod claims;
+mod keys;
 
 pub mod jwt;
 pub mod ticket;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
 
 use crate::{
     event::{Timestamp, UserKey},
@@ -20,6 +31,35 @@ pub struct Identity {
 impl Identity {
     /// The most keys that one token may prove.
     pub const KEYS_MAX: usize = 32;
+    /// The most bytes that the keys may have together: ten thousands of sessions keep theirs in memory, and a ticket that has them
+    /// must fit into a URL.
+    pub const KEYS_BYTES_MAX: usize = 2_800;
+
+    /// A person with these keys, repetitions of which are dropped. The caller has checked who says so.
+    fn new(user: UserKey, further: impl IntoIterator<Item = UserKey>, expires: Timestamp) -> Result<Self, Rejection> {
+        let mut bytes = user.as_str().len();
+        let mut keys = vec![user];
+        for key in further {
+            if keys.contains(&key) {
+                continue;
+            }
+            bytes += key.as_str().len();
+            if keys.len() == Self::KEYS_MAX {
+                return Err(Rejection::Invalid("sub and keys are more than 32 user keys"));
+            }
+            if bytes > Self::KEYS_BYTES_MAX {
+                return Err(Rejection::Invalid("sub and keys are longer than 2,800 bytes together"));
+            }
+            keys.push(key);
+        }
+        Ok(Self { keys, expires })
+    }
+
+    /// Passes the person on unless the token's life was over `leeway` ago. Token and ticket share this rule, so that no ticket
+    /// outlives its token.
+    fn unless_expired(self, leeway: Duration, now: Timestamp) -> Result<Self, Rejection> {
+        if now < self.expires.plus(leeway) { Ok(self) } else { Err(Rejection::Expired) }
+    }
 
     /// The key that the session is counted under: the token's subject.
     pub fn user(&self) -> &UserKey {
