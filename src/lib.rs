@@ -1,6 +1,7 @@
 //! claimr-relay: a claimr webhook reaches the connected frontends of the user it concerns, at once, and is never lost.
 pub mod auth;
 pub mod claimr;
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod event;

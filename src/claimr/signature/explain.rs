@@ -271,3 +271,6 @@ impl Wanted {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
