@@ -1,18 +1,20 @@
 //! Is it really the sender? Raw bytes and headers in, [`Verified`] bytes out; nothing else can make one.
 //!
-//! A source is verified by one [`Found`] scheme. If the configuration pins it, that is the one; under `detect` the headers say which
-//! schemes they have the shape of, and each of those is checked exactly as if it were pinned. So detection accepts what some pinned
-//! configuration accepts, and only values computed with our secret; a plain shared secret has to be pinned.
+//! A source is verified by one [`Found`] scheme. If the configuration pins it, that is the one; under `detect` the headers
+//! say which schemes they have the shape of, and each of those is checked exactly as if it were pinned. So detection accepts
+//! what some pinned configuration accepts, and only values computed with our secret; a plain shared secret has to be pinned.
 //!
-//! What is claimed about time: the bytes of signatures and secrets are compared in constant time, and which HMACs are computed
-//! depends only on the shape of the headers (names, lengths, alphabets), on timestamps and on the configuration, never on how close a
-//! signature came. Two wrong signatures of the same shape cost the same. A value that cannot be a signature costs less, which tells
-//! its sender nothing but what it sent. Timestamps are judged first and alone, so that their refusals say nothing about signatures.
+//! What is claimed about time: the bytes of signatures and secrets are compared in constant time, and which HMACs are
+//! computed depends only on the shape of the headers (names, lengths, alphabets), on timestamps and on the configuration,
+//! never on how close a signature came. Two wrong signatures of the same shape cost the same. A value that cannot be a
+//! signature costs less, which tells its sender nothing but what it sent. Timestamps are judged first and alone, so that
+//! their refusals say nothing about signatures.
 //!
 //! What is claimed about work: at most [`HMACS_PER_SECRET_MAX`] HMACs per secret and delivery, each computed once.
 //!
-//! A value that one scheme signed can count under another scheme only for a body that has `<t>.` or `<id>.<t>.` before it, or that
-//! is the tail of another one after such a text. Neither is JSON if the original is, so the parser behind this refuses both.
+//! A value that one scheme signed can count under another scheme only for a body that has `<t>.` or `<id>.<t>.` before it, or
+//! that is the tail of another one after such a text. Neither is JSON if the original is, so the parser behind this refuses
+//! both.
 
 mod attempt;
 mod explain;
@@ -111,7 +113,7 @@ impl Verifier {
         })
     }
 
-    /// Takes `body`, the raw bytes as received, if its headers prove that the sender knew one of the secrets that are valid `now`.
+    /// Takes `body`, the raw bytes as received, if its headers prove that the sender knew a secret that is valid `now`.
     pub fn verify(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> Result<Verified, Refusal> {
         if self.secrets.is_empty() && self.allow_unsigned {
             return Ok(Verified::unsigned(body));

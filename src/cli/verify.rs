@@ -46,8 +46,8 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints the result to standard output. `now` counts unless the arguments name another moment. The code is 0 if a secret matches,
-/// 1 if none does; an error is a body that cannot be read.
+/// Prints the result to standard output. `now` counts unless the arguments name another moment. The code is 0 if a secret
+/// matches, 1 if none does; an error is a body that cannot be read.
 pub fn run(args: Args, now: Timestamp) -> anyhow::Result<ExitCode> {
     let body = read(&args.body).with_context(|| format!("cannot read the body from {}", args.body.display()))?;
     let matches = report(args, &body, now, &mut io::stdout().lock()).context("cannot write the result")?;

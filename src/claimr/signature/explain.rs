@@ -31,7 +31,7 @@ const CUT_CHARS_MIN: usize = 8;
 pub struct Explanation {
     /// As the gateway would decide it.
     pub verdict: Result<Matched, Refusal>,
-    /// If it is refused: what was found out, the most likely cause first, each a sentence with its remedy. Never empty then; never
+    /// If it is refused: what was found out, the most likely cause first, with its remedy. Never empty then; never
     /// holds a secret, nor a right signature that was not sent.
     pub reasons: Vec<String>,
 }
@@ -155,8 +155,8 @@ impl Case<'_> {
         Some(if whole {
             let pin = Found::SharedSecret { header: name.clone() };
             format!(
-                "`{name}` holds the secret itself. That proves nothing about the body, so it is never detected; if the sender has \
-                 nothing better, pin it: {pin}"
+                "`{name}` holds the secret itself. That proves nothing about the body, so it is never detected; if the \
+                 sender has nothing better, pin it: {pin}"
             )
         } else {
             format!(
@@ -209,11 +209,11 @@ impl Case<'_> {
     fn nothing_matches(&self, refusal: Refusal) -> Vec<String> {
         let mut reasons = match refusal {
             Refusal::TimestampMissing => vec![
-                "The scheme signs a timestamp, and there is none: `webhook-timestamp` (or `svix-timestamp`), or `t=` beside `v1=`."
+                "The scheme signs a timestamp, and there is none: `webhook-timestamp`, `svix-timestamp`, or `t=` beside `v1=`."
                     .to_owned(),
             ],
             Refusal::TimestampMalformed => {
-                vec!["The signature's timestamp is not plain digits: it must be seconds since 1970, without sign or fraction.".to_owned()]
+                vec!["The signature's timestamp is not plain digits: it must be seconds since 1970, with no sign.".to_owned()]
             }
             _ => Vec::new(),
         };

@@ -71,8 +71,8 @@ pub(super) fn items(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|b| matches!(b, b',' | b';' | b' ' | b'\t')).filter(|item| !item.is_empty()).take(ITEMS_MAX)
 }
 
-/// The members of a list that is separated by spaces, which in Standard Webhooks have a comma inside. A proxy that joins two lines
-/// adds one at the end.
+/// The members of a list that is separated by spaces, which in Standard Webhooks have a comma inside. A proxy that joins two
+/// lines adds one at the end.
 pub(super) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let words = line.split(|b| matches!(b, b' ' | b'\t')).map(|word| word.strip_suffix(b",").unwrap_or(word));
     words.filter(|word| !word.is_empty()).take(ITEMS_MAX)
