@@ -60,7 +60,7 @@ impl<'a> Node<'a> {
             Some(b'{' | b'[') => reader.node(raw, 0),
             _ => Err(reader.fault("neither an object nor a list", raw)),
         };
-        // The fault is in the reader, where the errors of serde_json cannot carry it.
+        // The fault is in the reader, where the errors of `serde_json` cannot carry it.
         result.map_err(|Stop| reader.fault.take().unwrap_or(Fault { why: NOT_JSON, position: 0 }))
     }
 
@@ -225,7 +225,7 @@ pub(super) fn is_number(text: &str) -> bool {
     starts_as_one && serde_json::from_str(text).is_ok_and(same) && is_finite(text)
 }
 
-/// The rest of `raw` from a line and column as serde_json counts them.
+/// The rest of `raw` from a line and column as `serde_json` counts them.
 fn after(raw: &str, line: usize, column: usize) -> &str {
     let line_start: usize = raw.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let mut at = (line_start + column.saturating_sub(1)).min(raw.len());

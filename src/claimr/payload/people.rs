@@ -45,7 +45,9 @@ fn add(keys: &mut Vec<UserKey>, key: Option<UserKey>) {
 
 /// Makes one list of the keys of two people who turn out to be one.
 pub(super) fn join(keys: &mut Vec<UserKey>, more: Vec<UserKey>) {
-    more.into_iter().for_each(|key| add(keys, Some(key)));
+    for key in more {
+        add(keys, Some(key));
+    }
 }
 
 fn key(object: &Object<'_>, paths: &AccountPaths) -> Option<UserKey> {

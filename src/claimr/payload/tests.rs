@@ -3,7 +3,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Signature, mapping::AccountPaths};
+use crate::{
+    config::{Signature, mapping::AccountPaths},
+    event::UserKey,
+};
 
 mod any_payload;
 mod policy;
@@ -30,7 +33,7 @@ fn source() -> Source {
         redact: Vec::new(),
         referrer_data: Vec::new(),
         duplicate_window: Duration::from_secs(10),
-        delivery_id_window: Duration::from_secs(86_400),
+        delivery_id_window: Duration::from_hours(24),
     }
 }
 
@@ -45,7 +48,7 @@ fn read(body: &str) -> Reading {
 
 /// The members of each audience of each event, and its keys.
 fn audiences(reading: &Reading) -> Vec<(String, String)> {
-    let keys = |a: &Audience| a.keys.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(" ");
+    let keys = |a: &Audience| a.keys.iter().map(UserKey::as_str).collect::<Vec<_>>().join(" ");
     reading.drafts.iter().flat_map(|draft| &draft.audiences).map(|a| (keys(a), a.members.clone())).collect()
 }
 
@@ -60,82 +63,55 @@ fn keys(reading: &Reading) -> String {
     keys.clone()
 }
 
+/// The members of a frame as its user sees it.
+fn own(kind: &str, rest: &str, data: &str) -> String {
+    format!(r#""type":"{kind}","at":1732350000123,{rest},"data":{data}"#)
+}
+
 #[test]
 fn the_bodies_of_the_evidence_reach_the_people_they_name() {
-    let own = |kind: &str, rest: &str, data: &str| format!(r#""type":"{kind}","at":1732350000123,{rest},"data":{data}"#);
     let inner = &ENVELOPED[r#"{"data":"#.len()..ENVELOPED.len() - 1];
-    let items: Vec<&str> = LIST[1..LIST.len() - 1].split_inclusive('}').map(|item| item.trim_start_matches(',')).collect();
-    let table: [(&str, Vec<(String, String)>); 5] = [
-        (
-            ACTIVITY,
-            vec![(
-                format!("claimr:IjKl7890 {WALLET} email:a@example.com"),
-                own(
-                    "user_activity",
-                    r#""name":"task_completed","points":100,"campaign":{"id":"AbCd_123","name":"Summer"},"quest":{"id":"EfGh-456","name":"Warm up"},"totals":{"xp":1250.5,"ref_xp":0,"ugc_xp":0,"xp_mul":1,"rank":42,"ref_count":0}"#,
-                    ACTIVITY,
-                ),
-            )],
-        ),
-        (
-            NESTED,
-            vec![(
-                format!("claimr:IjKl7890 {WALLET} acme:42"),
-                own(
-                    "user_activity",
-                    r#""name":"quest_completed","points":250,"campaign":{"id":"AbCd_123","name":"Summer"},"quest":{"id":"EfGh-456"},"totals":{"xp":1500.5,"xp_mul":1.5,"rank":40}"#,
-                    NESTED,
-                ),
-            )],
-        ),
-        (
-            ENVELOPED,
-            vec![(
-                "acme:42".into(),
-                own(
-                    "unknown",
-                    r#""campaign":{"id":"AbCd_123"},"totals":{"xp":0},"reward":{"id":"rw_1","type":"Gift Codes","name":"Coffee"}"#,
-                    inner,
-                ),
-            )],
-        ),
-        (
-            REFERRAL,
-            vec![
-                (
-                    "claimr:NewUser1 acme:77".into(),
-                    own(
-                        "referral",
-                        r#""name":"referral_join","campaign":{"id":"AbCd_123"},"referral":{"role":"referred","id":"RfId0001"}"#,
-                        REFERRAL,
-                    ),
-                ),
-                (
-                    "claimr:IjKl7890 acme:42".into(),
-                    own(
-                        "referral",
-                        r#""name":"referral_join","campaign":{"id":"AbCd_123"},"referral":{"role":"referrer"}"#,
-                        "{}",
-                    ),
-                ),
-            ],
-        ),
-        (
-            LIST,
-            vec![
-                ("acme:42".into(), own("unknown", r#""name":"sign_in""#, items[0])),
-                ("acme:77".into(), own("unknown", r#""name":"sign_in""#, items[1])),
-            ],
-        ),
-    ];
-    for (body, expected) in table {
+    let activity = r#""name":"task_completed","points":100,"campaign":{"id":"AbCd_123","name":"Summer"},"quest":{"id":"EfGh-456","name":"Warm up"},"totals":{"xp":1250.5,"ref_xp":0,"ugc_xp":0,"xp_mul":1,"rank":42,"ref_count":0}"#;
+    let nested = r#""name":"quest_completed","points":250,"campaign":{"id":"AbCd_123","name":"Summer"},"quest":{"id":"EfGh-456"},"totals":{"xp":1500.5,"xp_mul":1.5,"rank":40}"#;
+    let enveloped =
+        r#""campaign":{"id":"AbCd_123"},"totals":{"xp":0},"reward":{"id":"rw_1","type":"Gift Codes","name":"Coffee"}"#;
+    for (body, keys, members) in [
+        (ACTIVITY, format!("claimr:IjKl7890 {WALLET} email:a@example.com"), own("user_activity", activity, ACTIVITY)),
+        (NESTED, format!("claimr:IjKl7890 {WALLET} acme:42"), own("user_activity", nested, NESTED)),
+        (ENVELOPED, "acme:42".to_owned(), own("unknown", enveloped, inner)),
+    ] {
         let reading = read(body);
-        assert_eq!(audiences(&reading), expected);
-        assert_eq!((reading.dead_letters.len(), reading.invalid), (0, None));
-        assert!(reading.drafts.iter().all(|draft| draft.at == NOW));
+        assert_eq!(audiences(&reading), [(keys, members)]);
+        assert_eq!((reading.dead_letters.len(), reading.invalid, reading.drafts[0].at), (0, None, NOW));
     }
-    assert_eq!(read(LIST).drafts.len(), 2);
-    assert_eq!(read(REFERRAL).drafts.len(), 1);
+}
+
+#[test]
+fn a_referral_is_one_event_for_two_people() {
+    let reading = read(REFERRAL);
+    assert_eq!(reading.drafts.len(), 1);
+    let common = r#""name":"referral_join","campaign":{"id":"AbCd_123"},"referral":"#;
+    assert_eq!(
+        audiences(&reading),
+        [
+            (
+                "claimr:NewUser1 acme:77".to_owned(),
+                own("referral", &format!(r#"{common}{{"role":"referred","id":"RfId0001"}}"#), REFERRAL),
+            ),
+            ("claimr:IjKl7890 acme:42".to_owned(), own("referral", &format!(r#"{common}{{"role":"referrer"}}"#), "{}")),
+        ]
+    );
+}
+
+#[test]
+fn a_list_is_an_event_for_each_element() {
+    let reading = read(LIST);
+    assert_eq!(reading.drafts.len(), 2);
+    let event = |account: &str| {
+        let data = format!(r#"{{"account":"{account}","platform":"acme","event_type":"sign_in"}}"#);
+        (format!("acme:{account}"), own("unknown", r#""name":"sign_in""#, &data))
+    };
+    assert_eq!(audiences(&reading), [event("42"), event("77")]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn the_preset_is_sound_and_prints_as_what_it_reads() {
 
 #[test]
 fn every_malformed_candidate_is_named_with_its_field() {
-    let deep = vec!["a"; Path::SEGMENTS_MAX + 1].join(".");
+    let deep = ["a"; Path::SEGMENTS_MAX + 1].join(".");
     let long = "a".repeat(Path::BYTES_MAX + 1);
     for bad in ["", ".", "a.", ".a", "a..b", "a. b", "a[0]", "/a", "a\\b", &deep, &long] {
         let mapping = Mapping { points: vec!["fine".into(), bad.into()], ..Mapping::default() };

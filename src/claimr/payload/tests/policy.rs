@@ -18,12 +18,12 @@ fn the_referrer_learns_nothing_of_the_person_they_referred() {
         "referrer":{"id":"R","account":"42","platform":"acme"}}"#;
     for source in [restricted(&[], &[]), restricted(&[], &["/campaign_name", "/referrer/id", "/nothing"])] {
         let reading = read_as(&source, body, None);
-        let [referred, referrer] = &audiences(&reading)[..] else { panic!("not two audiences") };
-        assert_eq!(referrer.0, "claimr:R acme:42");
+        let [own, other] = &audiences(&reading)[..] else { panic!("not two audiences") };
+        assert_eq!(other.0, "claimr:R acme:42");
         for secret in ["SECRET", "secret", "7700", "abc0", "AbC0", "Gift"] {
-            assert!(!referrer.1.contains(secret), "{secret}: {}", referrer.1);
+            assert!(!other.1.contains(secret), "{secret}: {}", other.1);
         }
-        assert!(referred.1.contains("SECRET-8") && referred.1.contains("\"role\":\"referred\""));
+        assert!(own.1.contains("SECRET-8") && own.1.contains("\"role\":\"referred\""));
     }
     let reading = read_as(&restricted(&[], &["/campaign_name", "/referrer/id", "/nothing"]), body, None);
     let expected = r#""type":"referral","at":1732350000123,"name":"join","campaign":{"id":"C","name":"Summer"},"referral":{"role":"referrer"},"data":{"campaign_name":"Summer","referrer":{"id":"R"}}"#;

@@ -51,8 +51,8 @@ fn an_id_identifies_an_event_whatever_its_bytes_and_bytes_do_without_one() {
 #[test]
 fn each_window_counts_for_its_own_kind_and_zero_turns_it_off() {
     let by_id = r#"{"uid":"A","id":"e1"}"#;
-    assert_eq!(dedupes(by_id, None)[0].window, Duration::from_secs(86_400));
-    assert_eq!(dedupes(ACTIVITY, Some("d1"))[0].window, Duration::from_secs(86_400));
+    assert_eq!(dedupes(by_id, None)[0].window, Duration::from_hours(24));
+    assert_eq!(dedupes(ACTIVITY, Some("d1"))[0].window, Duration::from_hours(24));
     assert_eq!(dedupes(ACTIVITY, None)[0].window, Duration::from_secs(10));
     let without_body = Source { duplicate_window: Duration::ZERO, ..source() };
     assert_eq!(dedupes_of(&without_body, ACTIVITY, None, None), [None]);
