@@ -6,17 +6,31 @@
 
 pub mod load;
 pub mod mapping;
+mod mistake;
+mod network;
+mod print;
+mod reader;
+mod secrets;
+mod sections;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod values;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+use serde::Serialize;
 
 use crate::event::Timestamp;
 
 pub use mapping::Mapping;
+pub use mistake::{Mistake, Mistakes};
+pub use network::Network;
 
 /// Everything that `serve` needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// Where to listen and for whom.
     pub server: Server,
@@ -35,7 +49,7 @@ pub struct Config {
 }
 
 /// Where to listen and for whom.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Server {
     /// The public listener: webhooks, streams, tickets.
     pub listen: SocketAddr,
@@ -46,31 +60,26 @@ pub struct Server {
     /// Networks whose `X-Forwarded-For` counts, as `address/prefix`.
     pub trusted_proxies: Vec<Network>,
     /// At most this long from the stop signal until the last session was told to leave.
+    #[serde(serialize_with = "print::duration")]
     pub drain_window: Duration,
 }
 
-/// An IP network, `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// Its first address.
-    pub address: std::net::IpAddr,
-    /// How many leading bits count.
-    pub prefix: u8,
-}
-
 /// The event log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Store {
     /// Which log.
+    #[serde(flatten)]
     pub engine: EngineKind,
     /// How long an event can be resumed from.
+    #[serde(serialize_with = "print::duration")]
     pub max_age: Duration,
     /// How many events each user key keeps.
     pub max_events_per_user: usize,
 }
 
 /// Which log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "engine", content = "path", rename_all = "lowercase")]
 pub enum EngineKind {
     /// In memory: nothing survives a restart.
     Memory,
@@ -79,57 +88,68 @@ pub enum EngineKind {
 }
 
 /// Who may connect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Auth {
     /// The `iss` that tokens must carry.
     pub issuer: String,
     /// The `aud` that tokens must carry.
     pub audience: String,
     /// The platform of a `sub` without a colon.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default_platform: Option<String>,
     /// The keys that tokens may be signed with.
     pub keys: Vec<JwtKey>,
     /// Signs stream tickets; absent: derived from the first HMAC key.
+    #[serde(serialize_with = "print::secret", skip_serializing_if = "Option::is_none")]
     pub ticket_secret: Option<SecretString>,
     /// How far clocks may disagree; at most 30 s.
+    #[serde(serialize_with = "print::duration")]
     pub leeway: Duration,
     /// The longest life of a token; at most 24 h.
+    #[serde(serialize_with = "print::duration")]
     pub token_life_max: Duration,
 }
 
 /// A key that tokens may be signed with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct JwtKey {
     /// The only algorithm it is good for.
     pub alg: jsonwebtoken::Algorithm,
     /// Secret or public key.
+    #[serde(flatten)]
     pub material: KeyMaterial,
     /// The `kid` that selects it; a key without one serves tokens without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
     /// No token signed with it is taken after this moment.
+    #[serde(serialize_with = "print::moment_if_any", skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
     /// The setting it came from, such as `auth.keys[0]`, for messages.
+    #[serde(skip)]
     pub setting: String,
 }
 
 /// What a signature is checked with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub enum KeyMaterial {
     /// HS*: the secret's bytes.
+    #[serde(rename = "secret", serialize_with = "print::secret")]
     Secret(SecretString),
     /// RS*, PS*, ES*, `EdDSA`: a PEM public key.
+    #[serde(rename = "public_key")]
     PublicPem(String),
 }
 
 /// The admin listener's protection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Admin {
     /// The bearer token; absent only on loopback.
+    #[serde(serialize_with = "print::secret", skip_serializing_if = "Option::is_none")]
     pub token: Option<SecretString>,
 }
 
 /// A sender of webhooks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Source {
     /// The path segment: `/hooks/<name>`.
     pub name: String,
@@ -146,24 +166,30 @@ pub struct Source {
     /// JSON pointers of the members that a referrer may see of the event of the person they referred.
     pub referrer_data: Vec<String>,
     /// A body without a delivery id counts as a repetition within this time; zero: never.
+    #[serde(serialize_with = "print::duration")]
     pub duplicate_window: Duration,
     /// A delivery id is remembered for this long.
+    #[serde(serialize_with = "print::duration")]
     pub delivery_id_window: Duration,
 }
 
 /// A webhook secret.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct HookSecret {
     /// The secret as the sender has it.
+    #[serde(rename = "value", serialize_with = "print::secret")]
     pub secret: SecretString,
     /// It is not taken after this moment.
+    #[serde(serialize_with = "print::moment_if_any", skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
     /// The setting it came from, such as `sources[0].secrets[1]`, for messages.
+    #[serde(skip)]
     pub setting: String,
 }
 
 /// Where a source's signature stands and how it is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "scheme", rename_all = "kebab-case")]
 pub enum Signature {
     /// Any header, any documented scheme; a plain shared secret never counts.
     Detect,
@@ -193,7 +219,8 @@ pub enum Signature {
 }
 
 /// The hash under an HMAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HmacAlgorithm {
     /// SHA-1.
     Sha1,
@@ -204,7 +231,8 @@ pub enum HmacAlgorithm {
 }
 
 /// How an HMAC is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HmacEncoding {
     /// Hexadecimal digits of either case.
     Hex,
@@ -213,7 +241,7 @@ pub enum HmacEncoding {
 }
 
 /// How to log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Log {
     /// Directives as of `RUST_LOG`, such as `info` or `info,claimr_relay=debug`.
     pub filter: String,
@@ -222,7 +250,8 @@ pub struct Log {
 }
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
@@ -230,15 +259,28 @@ pub enum LogFormat {
     Text,
 }
 
+/// The limits whose zero is no mistake: no limit of its own, or keep none.
+const ZERO_HAS_A_MEANING: [&str; 2] = ["connections_max", "dead_letters_max"];
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal;)*) => {
         /// The bounds of everything: one named setting each under `[limits]`, its unit last.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-        #[serde(deny_unknown_fields, default)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
         pub struct Limits { $($(#[$doc])* pub $name: $type,)* }
 
         impl Default for Limits {
             fn default() -> Self { Self { $($name: $default,)* } }
+        }
+
+        impl Limits {
+            fn read(section: &reader::Section<'_>) -> Result<Self, reader::Reported> {
+                $(
+                    let name = stringify!($name);
+                    let min = i64::from(!ZERO_HAS_A_MEANING.contains(&name));
+                    let $name = section.required(name, &format!("{name} = {}", $default), values::count(min));
+                )*
+                Ok(Self { $($name: $name?,)* })
+            }
         }
     };
 }

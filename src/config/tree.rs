@@ -36,8 +36,8 @@ pub(super) enum Value {
     Number(i64),
     Bool(bool),
     Date(String),
-    /// A number that no setting can take: a fraction, or beyond 64 bits.
-    OtherNumber,
+    /// What no setting can take, such as a fraction, by its kind.
+    Other(&'static str),
     List(Vec<Node>),
     Table(Table),
 }
@@ -46,7 +46,11 @@ pub(super) enum Value {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     Nowhere,
-    File { name: Arc<str>, line: usize },
+    /// Line 0 is the file as a whole.
+    File {
+        name: Arc<str>,
+        line: usize,
+    },
     Variable(Arc<str>),
     Default,
 }
@@ -55,6 +59,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nowhere => f.write_str("not set"),
+            Self::File { name, line: 0 } => f.write_str(name),
             Self::File { name, line } => write!(f, "{name}:{line}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Default => f.write_str("default"),
@@ -71,7 +76,8 @@ impl Node {
     pub(super) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Text(_) | Value::Written(_) => "text",
-            Value::Number(_) | Value::OtherNumber => "a number",
+            Value::Number(_) => "a number",
+            Value::Other(kind) => kind,
             Value::Bool(_) => "true or false",
             Value::Date(_) => "a date",
             Value::List(_) => "a list",
@@ -92,6 +98,19 @@ impl Node {
         }
     }
 
+    /// The value for a reader that knows more of its form than this module.
+    pub(super) fn into_json(mut self) -> serde_json::Value {
+        self.open();
+        match self.value {
+            Value::Text(text) | Value::Written(text) | Value::Date(text) => text.into(),
+            Value::Number(number) => number.into(),
+            Value::Bool(yes) => yes.into(),
+            Value::Other(_) => serde_json::Value::Null,
+            Value::List(nodes) => nodes.into_iter().map(Self::into_json).collect(),
+            Value::Table(table) => table.into_iter().map(|(key, node)| (key, node.into_json())).collect(),
+        }
+    }
+
     /// This value with `defaults` below it. A list of tables in the defaults has one element: what each element is laid upon.
     pub(super) fn over(mut self, defaults: &Self) -> Self {
         match &defaults.value {
@@ -100,14 +119,14 @@ impl Node {
                 if let Value::Table(upper) = &mut self.value {
                     for (key, default) in lower {
                         let node = match upper.remove(key) {
-                            Some(node) => node.over(default),
-                            None => default.without_template(),
+                            Some(node) => Some(node.over(default)),
+                            None => default.without_templates(),
                         };
-                        upper.insert(key.clone(), node);
+                        upper.extend(node.map(|node| (key.clone(), node)));
                     }
                 }
             }
-            Value::List(lower) if matches!(lower.first(), Some(Self { value: Value::Table(_), .. })) => {
+            Value::List(lower) if defaults.is_template() => {
                 self.open();
                 if let Value::List(upper) = &mut self.value {
                     *upper = std::mem::take(upper).into_iter().map(|node| node.over(&lower[0])).collect();
@@ -118,23 +137,30 @@ impl Node {
         self
     }
 
-    fn without_template(&self) -> Self {
+    /// A default as it counts where nothing stands above it: lists of tables are templates, and no entries.
+    fn without_templates(&self) -> Option<Self> {
         match &self.value {
-            Value::List(nodes) if nodes.iter().any(|n| matches!(n.value, Value::Table(_))) => {
-                Self { value: Value::List(Vec::new()), origin: self.origin.clone() }
+            Value::List(_) if self.is_template() => None,
+            Value::Table(table) => {
+                let kept = table.iter().filter_map(|(key, node)| Some((key.clone(), node.without_templates()?)));
+                Some(Self { value: Value::Table(kept.collect()), origin: self.origin.clone() })
             }
-            _ => self.clone(),
+            _ => Some(self.clone()),
         }
+    }
+
+    fn is_template(&self) -> bool {
+        matches!(&self.value, Value::List(nodes) if nodes.iter().any(|node| matches!(node.value, Value::Table(_))))
     }
 }
 
 /// Reads a TOML document, or says what is wrong with its syntax: the place, but not the text, which may be a secret.
 pub(super) fn parse(text: &str, origin: impl Fn(usize) -> Origin) -> Result<Node, Vec<(Origin, Mistake)>> {
-    let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
+    let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
     let place = |at: usize| origin(line(at));
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        return Ok(Node { value: Value::Table(table_from_toml(document.get_ref(), &place)), origin: origin(1) });
+        return Ok(Node { value: Value::Table(table_from_toml(document.get_ref(), &place)), origin: origin(0) });
     }
     let mut mistakes: Vec<(Origin, Mistake)> = Vec::new();
     for error in errors {
@@ -167,9 +193,9 @@ fn from_toml(value: &Spanned<DeValue<'_>>, place: &dyn Fn(usize) -> Origin) -> V
     match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(digits) => {
-            i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Value::OtherNumber, Value::Number)
+            i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Value::Other("a huge number"), Value::Number)
         }
-        DeValue::Float(_) => Value::OtherNumber,
+        DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Boolean(yes) => Value::Bool(*yes),
         DeValue::Datetime(date) => Value::Date(date.to_string()),
         DeValue::Array(items) => {
@@ -183,9 +209,9 @@ fn from_toml(value: &Spanned<DeValue<'_>>, place: &dyn Fn(usize) -> Origin) -> V
 fn from_json(value: serde_json::Value, origin: &Origin) -> Value {
     let node = |value| Node { value: from_json(value, origin), origin: origin.clone() };
     match value {
-        serde_json::Value::Null => Value::Table(Table::new()),
+        serde_json::Value::Null => Value::Other("null"),
         serde_json::Value::Bool(yes) => Value::Bool(yes),
-        serde_json::Value::Number(number) => number.as_i64().map_or(Value::OtherNumber, Value::Number),
+        serde_json::Value::Number(number) => number.as_i64().map_or(Value::Other("a number that is not whole"), Value::Number),
         serde_json::Value::String(text) => Value::Text(text),
         serde_json::Value::Array(items) => Value::List(items.into_iter().map(node).collect()),
         serde_json::Value::Object(members) => Value::Table(members.into_iter().map(|(k, v)| (k, node(v))).collect()),

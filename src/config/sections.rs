@@ -1,0 +1,171 @@
+//! The settings of every section but the sources: their names, their forms, and what they must not say together.
+
+use std::time::Duration;
+
+use super::{
+    Admin, Auth, Config, EngineKind, JwtKey, KeyMaterial, Limits, Log, LogFormat, Server, Store,
+    mistake::Wrong,
+    reader::{Report, Reported, Section, Seen},
+    secrets, sources,
+    tree::{Node, Origin, Value},
+    values::{self, address, choice, count, duration, name},
+};
+
+/// An admin token, a ticket secret: 256 bits of key, as RFC 7518 wants for HS256.
+const SECRET_BYTES_MIN: usize = 32;
+const LEEWAY_MAX: Duration = Duration::from_secs(30);
+const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24);
+const A_MOMENT: Duration = Duration::from_millis(1);
+
+/// Reads everything, and goes on after every mistake.
+pub(super) fn config(report: &Report<'_>, root: Node) -> Result<Config, Reported> {
+    let Value::Table(table) = root.value else { return Err(Reported) };
+    let root = Section::new(report, String::new(), Origin::Default, table);
+    let server = section(&root, "server").and_then(|s| server(&s));
+    let store = section(&root, "store").and_then(|s| store(&s));
+    let auth = section(&root, "auth").and_then(|s| auth(&s));
+    let admin = section(&root, "admin").and_then(|s| admin(&s, server.as_ref().ok()));
+    let sources = sources::sources(&root);
+    let limits = section(&root, "limits").and_then(|s| Limits::read(&s));
+    let log = section(&root, "log").and_then(|s| log(&s));
+    Ok(Config { server: server?, store: store?, auth: auth?, admin: admin?, sources: sources?, limits: limits?, log: log? })
+}
+
+fn section<'r>(root: &Section<'r>, key: &'static str) -> Result<Section<'r>, Reported> {
+    root.table(key, values::table_expected)?.ok_or_else(|| root.missing(key, &format!("[{key}]")))
+}
+
+fn server(s: &Section<'_>) -> Result<Server, Reported> {
+    let listen = s.required("listen", "listen = \"127.0.0.1:8080\"", address);
+    let admin_listen = s.required("admin_listen", "admin_listen = \"127.0.0.1:8081\"", address);
+    let allowed_origins = s.list("allowed_origins", values::origin);
+    let trusted_proxies = s.list("trusted_proxies", values::network);
+    let drain_window = s.required("drain_window", "drain_window = \"10s\"", duration(Duration::ZERO, Duration::MAX));
+    let tls = s.not_yet("tls", "terminate TLS at a proxy in front of the gateway, and name the proxy in server.trusted_proxies");
+    if let (Ok(public), Ok(admin)) = (listen, admin_listen) {
+        let overlap = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
+        if public.port() == admin.port() && public.port() != 0 && overlap {
+            let problem = format!("{admin} cannot be listened on beside server.listen = \"{public}\"");
+            s.wrong("admin_listen", Wrong::new(problem, "write another port, such as \"127.0.0.1:8081\""));
+            return Err(Reported);
+        }
+    }
+    tls?;
+    Ok(Server {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        allowed_origins: allowed_origins?,
+        trusted_proxies: trusted_proxies?,
+        drain_window: drain_window?,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Engine {
+    Memory,
+    Disk,
+    Nats,
+}
+
+fn store(s: &Section<'_>) -> Result<Store, Reported> {
+    let engines = &[("disk", Engine::Disk), ("memory", Engine::Memory), ("nats", Engine::Nats)];
+    let engine = s.required("engine", "engine = \"disk\"", choice(engines)).and_then(|engine| match engine {
+        Engine::Nats => {
+            let remedy = "write \"disk\": one gateway with a durable log, or \"memory\": nothing survives a restart";
+            Err(s.wrong("engine", Wrong::new("\"nats\" is not supported by this version", remedy)))
+        }
+        engine => Ok(engine),
+    });
+    let path = s.required("path", "path = \"data\"", values::path);
+    let nats = s.not_yet("nats", "remove it, and write engine = \"disk\"");
+    let max_age = s.required("max_age", "max_age = \"24h\"", duration(A_MOMENT, Duration::MAX));
+    let max_events_per_user = s.required("max_events_per_user", "max_events_per_user = 1000", count(1));
+    nats?;
+    let engine = match (engine?, path?) {
+        (Engine::Memory, _) => EngineKind::Memory,
+        (_, path) => EngineKind::Disk(path),
+    };
+    Ok(Store { engine, max_age: max_age?, max_events_per_user: max_events_per_user? })
+}
+
+fn auth(s: &Section<'_>) -> Result<Auth, Reported> {
+    let issuer = s.required("issuer", "issuer = \"https://app.example.com\", the \"iss\" of your tokens", name);
+    let audience = s.required("audience", "audience = \"claimr-relay\", the \"aud\" of your tokens", name);
+    let default_platform = s.optional("default_platform", values::platform);
+    let jwks = s.not_yet("jwks", "list the public keys in [[auth.keys]]");
+    let kids = Seen::default();
+    let keys = s.tables("keys", values::table_expected, |s| jwt_key(s, &kids)).and_then(|keys| {
+        let example = "[[auth.keys]] with alg and secret (or public_key): the key that signs your tokens";
+        if keys.is_empty() { Err(s.missing("keys", example)) } else { Ok(keys) }
+    });
+    let ticket_secret = secrets::optional(s, "ticket_secret", SECRET_BYTES_MIN);
+    let leeway = s.required("leeway", "leeway = \"30s\"", duration(Duration::ZERO, LEEWAY_MAX));
+    let token_life_max = s.required("token_life_max", "token_life_max = \"24h\"", duration(A_MOMENT, TOKEN_LIFE_MAX));
+    jwks?;
+    Ok(Auth {
+        issuer: issuer?,
+        audience: audience?,
+        default_platform: default_platform?,
+        keys: keys?,
+        ticket_secret: ticket_secret?,
+        leeway: leeway?,
+        token_life_max: token_life_max?,
+    })
+}
+
+fn jwt_key(s: &Section<'_>, kids: &Seen) -> Result<JwtKey, Reported> {
+    let alg = s.required("alg", "alg = \"HS256\", or what your tokens are signed with", values::algorithm);
+    let secret = secrets::optional(s, "secret", 1);
+    let public = secrets::optional(s, "public_key", 1);
+    let kid = s.optional("kid", name).and_then(|kid| kid.map(|kid| s.unique("kid", kid, kids)).transpose());
+    let not_after = s.optional("not_after", values::moment);
+    let jwks = s.not_yet("jwks", "write the key itself as public_key");
+    let (alg, secret, public) = (alg?, secret?, public?);
+    jwks?;
+    let symmetric = alg.family() == jsonwebtoken::AlgorithmFamily::Hmac;
+    let material = match (symmetric, secret, public) {
+        (true, Some(secret), None) => KeyMaterial::Secret(secret),
+        (false, None, Some(pem)) => public_key(s, secrecy::ExposeSecret::expose_secret(&pem))?,
+        (true, None, _) => return Err(s.missing("secret", "secret = { env = \"VARIABLE\" }, for an HS algorithm")),
+        (false, _, None) => {
+            return Err(s.missing("public_key", "public_key = { file = \"path\" }, PEM, for an RS, PS, ES or EdDSA algorithm"));
+        }
+        (true, _, Some(_)) => {
+            return Err(s.wrong("public_key", Wrong::new("an HS algorithm has no public key", "remove it, or change alg")));
+        }
+        (false, Some(_), _) => {
+            return Err(s.wrong("secret", Wrong::new("this algorithm has no secret", "remove it, or change alg to an HS one")));
+        }
+    };
+    Ok(JwtKey { alg, material, kid: kid?, not_after: not_after?, setting: s.path.clone() })
+}
+
+fn public_key(s: &Section<'_>, pem: &str) -> Result<KeyMaterial, Reported> {
+    let wrong = |problem, remedy| Err(s.wrong("public_key", Wrong::new(problem, remedy)));
+    if pem.contains("PRIVATE KEY") {
+        return wrong("a private key, which the gateway must not have", "write the public key: openssl pkey -in KEY -pubout");
+    }
+    if !pem.trim_start().starts_with("-----BEGIN ") {
+        return wrong("not in PEM form", "write the public key in PEM, which starts with -----BEGIN PUBLIC KEY-----");
+    }
+    Ok(KeyMaterial::PublicPem(pem.to_owned()))
+}
+
+fn admin(s: &Section<'_>, server: Option<&Server>) -> Result<Admin, Reported> {
+    let token = secrets::optional(s, "token", SECRET_BYTES_MIN)?;
+    match server.filter(|server| token.is_none() && !server.admin_listen.ip().is_loopback()) {
+        None => Ok(Admin { token }),
+        Some(server) => {
+            let problem = format!("required, because server.admin_listen = \"{}\" is not loopback", server.admin_listen);
+            let remedy = "write token = { env = \"RELAY_ADMIN_TOKEN\" }, or listen on 127.0.0.1";
+            Err(s.wrong("token", Wrong::new(problem, remedy)))
+        }
+    }
+}
+
+fn log(s: &Section<'_>) -> Result<Log, Reported> {
+    let filter = s.required("filter", "filter = \"info\"", values::log_filter);
+    let formats = &[("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let format = s.required("format", "format = \"json\"", choice(formats));
+    Ok(Log { filter: filter?, format: format? })
+}
