@@ -2,8 +2,10 @@
 pub mod auth;
 pub mod claimr;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
 pub mod hub;
 pub mod protocol;
+pub mod telemetry;

@@ -1,2 +1,90 @@
 //! claimr-relay: arguments, allocator, signals; everything else is in the library.
-fn main() {}
+
+use std::{io, process::ExitCode};
+
+use anyhow::Context as _;
+use claimr_relay::{
+    cli::{Cli, Command, ConfigFile, Failure, check_config::load_checked, verify},
+    clock,
+    config::Config,
+    telemetry,
+};
+use clap::Parser as _;
+use tokio::{
+    runtime, select,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
+
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let as_json = command.json();
+    let done = |()| ExitCode::SUCCESS;
+    let outcome = match command {
+        Command::Serve(file) => serve(&file).map(done),
+        Command::CheckConfig(command) => command.run().map(done),
+        Command::Token(command) => command.run().map(done),
+        Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
+    };
+    outcome.unwrap_or_else(|failure| failure.report(as_json))
+}
+
+fn serve(file: &ConfigFile) -> Result<(), Failure> {
+    let config = load_checked(file)?;
+    telemetry::init(&config.log).context("logging")?;
+    // As many workers as the machine, or the container, has processors for us.
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::new().context("listening for signals")?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+        let running = gateway(config, async { drop(stopped.await) });
+        tokio::pin!(running);
+        select! {
+            ended = &mut running => return ended,
+            name = signals.next() => tracing::info!(signal = name, "stopping; the next signal ends at once"),
+        }
+        drop(stop);
+        select! {
+            ended = &mut running => ended,
+            name = signals.next() => anyhow::bail!("{name} came again before everybody was told to leave"),
+        }
+    });
+    // Whatever still runs has had its time, and must not hold up the end.
+    runtime.shutdown_background();
+    Ok(outcome?)
+}
+
+/// Serves until `stop` is there, and everybody was told to leave.
+async fn gateway(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    // The single place to wire:
+    //     Gateway::bind(config).await?.run(stop).await;
+    drop(config);
+    stop.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a service manager, or a person at a terminal, says to end the program.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next signal's name.
+    async fn next(&mut self) -> &'static str {
+        select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -43,7 +43,7 @@ pub struct Args {
     now: Option<Timestamp>,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Prints the result to standard output. `now` counts unless the arguments name another moment. The code is 0 if a secret
