@@ -6,6 +6,7 @@
 //! the hub first and reads the head second misses nothing (`session.rs`).
 
 pub mod disk;
+mod first;
 pub mod memory;
 
 use std::time::Duration;
