@@ -1,0 +1,354 @@
+//! The index of a finished segment, in a file: sorted tables that are searched in place, so that the log's length costs no memory.
+//!
+//! Only two Bloom filters and the types stay in memory, about two bytes an event and key. The file can always be made again from
+//! its segment: one that is damaged or belongs to another segment is not an error, it is ignored.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    index::{LetterRow, Place, Post, Row, Tables},
+    record::{KeyHash, Reader, put_first},
+};
+use crate::{
+    engine::first::First,
+    event::{EventType, Timestamp},
+};
+
+const MAGIC: [u8; 8] = *b"CRLIDX01";
+/// Magic, segment, checksum, then eight counts.
+const HEAD: usize = 8 + 8 + 8 + 8 * 8;
+
+/// An open index file.
+pub(super) struct IndexFile {
+    file: File,
+    rows: Table,
+    posts: Table,
+    marks: Table,
+    seen: Table,
+    letters: Vec<LetterRow>,
+    kinds: Vec<EventType>,
+    key_filter: Filter,
+    seen_filter: Filter,
+    /// After this moment nothing in here is recognised as a repetition.
+    seen_until: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+struct Table {
+    offset: u64,
+    count: usize,
+}
+
+impl IndexFile {
+    /// The bytes of the index of segment `id`.
+    pub(super) fn encode(tables: &Tables, id: u64) -> Vec<u8> {
+        let mut key_filter = Filter::sized(tables.posts.len() + tables.marks.len());
+        tables.posts.iter().map(|post| post.key).chain(tables.marks.keys().copied()).for_each(|key| key_filter.add(key.0));
+        let mut seen_filter = Filter::sized(tables.seen.len());
+        tables.seen.keys().for_each(|key| seen_filter.add(seen_hash(key)));
+        let kinds: Vec<&str> = tables.kinds.iter().map(EventType::as_str).collect();
+        let kinds = kinds.join("\n");
+        let seen_until = tables.seen.values().map(|first| first.until.0).max().unwrap_or(0);
+        let counts = [
+            tables.rows.len() as u64,
+            tables.posts.len() as u64,
+            tables.marks.len() as u64,
+            tables.seen.len() as u64,
+            tables.letters.len() as u64,
+            kinds.len() as u64,
+            key_filter.0.len() as u64,
+            seen_until,
+        ];
+        let mut out = Vec::with_capacity(HEAD + tables.rows.len() * 128);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&id.to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
+        counts.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+        tables.rows.iter().for_each(|row| row.put(&mut out));
+        tables.posts.iter().for_each(|post| post.put(&mut out));
+        tables.marks.iter().for_each(|(key, seq)| (*key, *seq).put(&mut out));
+        tables.seen.iter().for_each(|(key, first)| (*key, *first).put(&mut out));
+        tables.letters.iter().for_each(|letter| letter.put(&mut out));
+        out.extend_from_slice(kinds.as_bytes());
+        key_filter.0.iter().chain(&seen_filter.0).for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        let check = xxh3_64(&out[24..]);
+        out[16..24].copy_from_slice(&check.to_le_bytes());
+        out
+    }
+
+    /// Opens the index of segment `id`; `None` if the file is not that, or damaged.
+    pub(super) fn open(path: &Path, id: u64) -> io::Result<Option<Self>> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Self::parse(File::open(path)?, &bytes, id))
+    }
+
+    fn parse(file: File, bytes: &[u8], id: u64) -> Option<Self> {
+        let mut read = Reader(bytes);
+        (read.array()? == MAGIC && read.u64()? == id).then_some(())?;
+        (read.u64()? == xxh3_64(read.0)).then_some(())?;
+        let mut count = || usize::try_from(read.u64()?).ok();
+        let [rows, posts, marks, seen, letters, kinds, key_words] =
+            [count()?, count()?, count()?, count()?, count()?, count()?, count()?];
+        let seen_until = Timestamp(read.u64()?);
+        let mut table = |count: usize, width: usize| {
+            let offset = (bytes.len() - read.0.len()) as u64;
+            let bytes = read.take(count.checked_mul(width)?)?;
+            Some((Table { offset, count }, bytes))
+        };
+        let (rows, _) = table(rows, Row::BYTES)?;
+        let (posts, _) = table(posts, Post::BYTES)?;
+        let (marks, _) = table(marks, Mark::BYTES)?;
+        let (seen, _) = table(seen, SeenEntry::BYTES)?;
+        let (_, letters) = table(letters, LetterRow::BYTES)?;
+        let letters =
+            letters.chunks_exact(LetterRow::BYTES).map(|bytes| LetterRow::read(&mut Reader(bytes))).collect::<Option<_>>()?;
+        let kinds = std::str::from_utf8(read.take(kinds)?).ok()?;
+        let kinds = kinds.lines().map(EventType::new).collect::<Option<_>>()?;
+        let key_filter = Filter::read(read.take(key_words.checked_mul(8)?)?);
+        let seen_filter = Filter::read(read.0);
+        Some(Self { file, rows, posts, marks, seen, letters, kinds, key_filter, seen_filter, seen_until })
+    }
+
+    /// The newest events of a key, newest first, at most `max`, of which each number is above `after`.
+    pub(super) fn list(&self, key: KeyHash, after: u64, max: usize) -> io::Result<Vec<Row>> {
+        if !self.key_filter.may_have(key.0) {
+            return Ok(Vec::new());
+        }
+        let start = self.search(self.posts, |post: Post| post.key < key)?;
+        let end = self.search(self.posts, |post: Post| post.key <= key)?;
+        let mut rows = Vec::new();
+        for at in (start..end).rev().take(max) {
+            let post: Post = self.entry(self.posts, at)?;
+            let row: Row = self.entry(self.rows, post.row as usize)?;
+            if row.seq <= after {
+                break;
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The highest number that was taken from a key's list.
+    pub(super) fn mark(&self, key: KeyHash) -> io::Result<Option<u64>> {
+        if !self.key_filter.may_have(key.0) {
+            return Ok(None);
+        }
+        let at = self.search(self.marks, |mark: Mark| mark.0 < key)?;
+        let found = if at < self.marks.count { Some(self.entry::<Mark>(self.marks, at)?) } else { None };
+        Ok(found.filter(|mark| mark.0 == key).map(|mark| mark.1))
+    }
+
+    /// What is remembered under `key`, if a repetition could still be recognised `at` this moment.
+    pub(super) fn first(&self, key: [u8; 16], at: Timestamp) -> io::Result<Option<First>> {
+        if at > self.seen_until || !self.seen_filter.may_have(seen_hash(&key)) {
+            return Ok(None);
+        }
+        let place = self.search(self.seen, |entry: SeenEntry| entry.0 < key)?;
+        let found = if place < self.seen.count { Some(self.entry::<SeenEntry>(self.seen, place)?) } else { None };
+        Ok(found.filter(|entry| entry.0 == key).map(|entry| entry.1))
+    }
+
+    /// The highest number that was stored before `limit`.
+    pub(super) fn last_before(&self, limit: Timestamp) -> io::Result<Option<u64>> {
+        let count = self.search(self.rows, |row: Row| row.stamp < limit)?;
+        count.checked_sub(1).map(|at| Ok(self.entry::<Row>(self.rows, at)?.seq)).transpose()
+    }
+
+    /// The last event.
+    pub(super) fn last_row(&self) -> io::Result<Option<Row>> {
+        self.rows.count.checked_sub(1).map(|at| self.entry(self.rows, at)).transpose()
+    }
+
+    /// How many events the segment has.
+    pub(super) fn events(&self) -> usize {
+        self.rows.count
+    }
+
+    /// After this moment nothing in here is recognised as a repetition.
+    pub(super) fn seen_until(&self) -> Timestamp {
+        self.seen_until
+    }
+
+    /// The dead letters of the segment, in their order.
+    pub(super) fn letters(&self) -> &[LetterRow] {
+        &self.letters
+    }
+
+    /// The types of the segment's events.
+    pub(super) fn kinds(&self) -> &[EventType] {
+        &self.kinds
+    }
+
+    /// All of it.
+    pub(super) fn tables(&self) -> io::Result<Tables> {
+        Ok(Tables {
+            rows: self.all(self.rows)?,
+            kinds: self.kinds.clone(),
+            posts: self.all(self.posts)?,
+            marks: self.all::<Mark>(self.marks)?.into_iter().collect(),
+            seen: self.all::<SeenEntry>(self.seen)?.into_iter().collect(),
+            letters: self.letters.clone(),
+        })
+    }
+
+    fn all<E: Entry>(&self, table: Table) -> io::Result<Vec<E>> {
+        let mut bytes = vec![0; table.count * E::BYTES];
+        self.file.read_exact_at(&mut bytes, table.offset)?;
+        bytes.chunks_exact(E::BYTES).map(|bytes| E::read(&mut Reader(bytes)).ok_or_else(damaged)).collect()
+    }
+
+    fn entry<E: Entry>(&self, table: Table, at: usize) -> io::Result<E> {
+        let mut bytes = [0; ENTRY_BYTES_MAX];
+        let bytes = &mut bytes[..E::BYTES];
+        if at >= table.count {
+            return Err(damaged());
+        }
+        self.file.read_exact_at(bytes, table.offset + (at * E::BYTES) as u64)?;
+        E::read(&mut Reader(bytes)).ok_or_else(damaged)
+    }
+
+    /// How many entries at the start of a sorted table come `before`.
+    fn search<E: Entry>(&self, table: Table, before: impl Fn(E) -> bool) -> io::Result<usize> {
+        let (mut low, mut high) = (0, table.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(self.entry(table, middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the index file is damaged")
+}
+
+/// An entry of a table, of fixed width.
+trait Entry: Sized {
+    const BYTES: usize;
+    fn put(&self, out: &mut Vec<u8>);
+    fn read(read: &mut Reader<'_>) -> Option<Self>;
+}
+
+const ENTRY_BYTES_MAX: usize = 48;
+
+impl Entry for Row {
+    const BYTES: usize = 36;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend([self.seq, self.at.0, self.stamp.0].map(u64::to_le_bytes).as_flattened());
+        out.extend([self.kind, self.place.offset, self.place.bytes].map(u32::to_le_bytes).as_flattened());
+    }
+
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let (seq, at, stamp) = (read.u64()?, Timestamp(read.u64()?), Timestamp(read.u64()?));
+        let kind = read.u32()?;
+        Some(Self { seq, at, stamp, kind, place: Place { offset: read.u32()?, bytes: read.u32()? } })
+    }
+}
+
+impl Entry for Post {
+    const BYTES: usize = 12;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.key.0.to_le_bytes());
+        out.extend(self.row.to_le_bytes());
+    }
+
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { key: KeyHash(read.u64()?), row: read.u32()? })
+    }
+}
+
+type Mark = (KeyHash, u64);
+
+impl Entry for Mark {
+    const BYTES: usize = 16;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend([self.0.0, self.1].map(u64::to_le_bytes).as_flattened());
+    }
+
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        Some((KeyHash(read.u64()?), read.u64()?))
+    }
+}
+
+type SeenEntry = ([u8; 16], First);
+
+impl Entry for SeenEntry {
+    const BYTES: usize = 48;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put_first(out, self.0, &self.1);
+    }
+
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        read.first()
+    }
+}
+
+impl Entry for LetterRow {
+    const BYTES: usize = 32;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.number.to_le_bytes());
+        out.extend(self.digest);
+        out.extend([self.place.offset, self.place.bytes].map(u32::to_le_bytes).as_flattened());
+    }
+
+    fn read(read: &mut Reader<'_>) -> Option<Self> {
+        let (number, digest) = (read.u64()?, read.array()?);
+        Some(Self { number, digest, place: Place { offset: read.u32()?, bytes: read.u32()? } })
+    }
+}
+
+fn seen_hash(key: &[u8; 16]) -> u64 {
+    xxh3_64(key)
+}
+
+/// A Bloom filter: says "no" for certain, and "maybe" wrongly about once in a thousand times.
+struct Filter(Vec<u64>);
+
+impl Filter {
+    const BITS_PER_ENTRY: usize = 16;
+    const PROBES: u32 = 5;
+
+    fn sized(entries: usize) -> Self {
+        Self(vec![0; (entries * Self::BITS_PER_ENTRY).div_ceil(64)])
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        Self(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
+    }
+
+    /// Where the bits of a hash are: word, and bit of it.
+    fn probes(hash: u64, words: usize) -> impl Iterator<Item = (usize, u64)> {
+        let step = hash.rotate_left(32) | 1;
+        let bits = words as u64 * 64;
+        (0..Self::PROBES).map(move |i| {
+            let bit = hash.wrapping_add(step.wrapping_mul(u64::from(i))) % bits;
+            (usize::try_from(bit / 64).unwrap_or(0), 1 << (bit % 64))
+        })
+    }
+
+    fn add(&mut self, hash: u64) {
+        for (word, bit) in Self::probes(hash, self.0.len()) {
+            self.0[word] |= bit;
+        }
+    }
+
+    fn may_have(&self, hash: u64) -> bool {
+        !self.0.is_empty() && Self::probes(hash, self.0.len()).all(|(word, bit)| self.0[word] & bit != 0)
+    }
+}

@@ -1,0 +1,319 @@
+//! The one thread that writes: takes what deliveries wait, appends them as one group, makes it durable, hands on, answers.
+//!
+//! A delivery that comes alone is written at once; under load the group is what came while the disk was busy.
+//!
+//! After a failed write or fdatasync nobody knows what the disk holds. Nothing of the group is taken for stored then; before
+//! the next one, the file is cut back to the last group that was durable, closed for good, and a new one is begun, so
+//! that a number that was used in vain cannot come to name two events.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fs::{File, OpenOptions},
+    io, mem,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    index::{Index, LetterRow, Place},
+    log::Log,
+    record::{self, EventHead, KeyHash},
+    segment::{self, Head, Lookup},
+};
+use crate::{
+    engine::{
+        PublishError, Receipt, Stored,
+        first::{First, letter_digest},
+    },
+    event::{DeadLetter, Delivery, Draft, Timestamp},
+    hub::Hub,
+    protocol::{Frame, Published, View},
+};
+
+/// What the writer is asked to do.
+pub(super) enum Command {
+    /// Store a delivery and say what became of it.
+    Publish(Delivery, oneshot::Sender<Result<Receipt, PublishError>>),
+    /// Begin a new segment if this one holds anything, so that the housekeeping gets at it.
+    Rotate,
+    /// Write what waits, and end.
+    Close,
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    pub(super) log: Arc<Log>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) file: Arc<File>,
+    /// Bytes of the active segment that are durable.
+    pub(super) durable: u64,
+    pub(super) next_file: u64,
+    /// When writing failed and the file has not been mended since.
+    pub(super) broken: Option<Instant>,
+    pub(super) lane: Lane,
+    /// Taken while the log is open; freed when the writer ends.
+    pub(super) _lock: File,
+    /// Tells those who wait for the end, by being dropped.
+    pub(super) _done: watch::Sender<()>,
+}
+
+/// The dead letters that are kept: the number of the last, and the digests, oldest first.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) last: u64,
+    pub(super) kept: VecDeque<[u8; 16]>,
+}
+
+/// What one group is going to add, known to nobody until it is durable.
+#[derive(Default)]
+struct Group {
+    bytes: Vec<u8>,
+    events: Vec<Planned>,
+    firsts: HashMap<[u8; 16], First>,
+    letters: Vec<([u8; 16], Place)>,
+    letter_digests: HashSet<[u8; 16]>,
+    clock: Timestamp,
+}
+
+struct Planned {
+    head: EventHead,
+    place: Place,
+    keys: Vec<KeyHash>,
+    published: Published,
+    received: Instant,
+    /// Which delivery of the group it came with.
+    delivery: usize,
+}
+
+type Waiting = (Delivery, oneshot::Sender<Result<Receipt, PublishError>>);
+
+impl Writer {
+    /// Works until the engine is closed or dropped.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut put_off = None;
+        while let Some(command) = put_off.take().or_else(|| commands.blocking_recv()) {
+            match command {
+                Command::Publish(delivery, answer) => {
+                    let first = (delivery, answer);
+                    let (group, next) = self.gather(first, &mut commands);
+                    put_off = next;
+                    self.publish(group);
+                }
+                Command::Rotate => {
+                    if let Err(error) = self.rotate() {
+                        tracing::warn!(%error, "could not begin a new segment of the log");
+                    }
+                }
+                Command::Close => commands.close(),
+            }
+        }
+    }
+
+    /// Adds to the first delivery what else waits, within the bounds of a group.
+    fn gather(&self, first: Waiting, commands: &mut mpsc::Receiver<Command>) -> (Vec<Waiting>, Option<Command>) {
+        let limits = &self.log.limits;
+        let mut bytes = weight(&first.0);
+        let mut group = vec![first];
+        if !limits.group_pause.is_zero() && !commands.is_empty() {
+            std::thread::sleep(limits.group_pause);
+        }
+        while group.len() < limits.group_deliveries_max && bytes < limits.group_bytes_max {
+            match commands.try_recv() {
+                Ok(Command::Publish(delivery, answer)) => {
+                    bytes += weight(&delivery);
+                    group.push((delivery, answer));
+                }
+                Ok(other) => return (group, Some(other)),
+                Err(_) => break,
+            }
+        }
+        (group, None)
+    }
+
+    fn publish(&mut self, waiting: Vec<Waiting>) {
+        let (deliveries, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        match self.commit(deliveries) {
+            // Nobody may be left to hear the answer; the delivery is stored all the same.
+            Ok(receipts) => receipts.into_iter().zip(answers).for_each(|(receipt, answer)| drop(answer.send(Ok(receipt)))),
+            Err(error) => {
+                tracing::error!(%error, folder = %self.log.folder.display(), "the log cannot be written");
+                let refusal = PublishError::Unavailable(error.to_string());
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal.clone()))));
+            }
+        }
+    }
+
+    /// Stores deliveries as one group, hands their events on, and says what became of each.
+    pub(super) fn commit(&mut self, deliveries: Vec<Delivery>) -> io::Result<Vec<Receipt>> {
+        self.mend()?;
+        let mut group = Group { clock: self.log.parts().clock, ..Group::default() };
+        let body = record::begin_group(&mut group.bytes);
+        let mut receipts = Vec::with_capacity(deliveries.len());
+        for (i, delivery) in deliveries.into_iter().enumerate() {
+            receipts.push(self.plan(&mut group, i, delivery)?);
+        }
+        if group.bytes.len() > body {
+            record::end_group(&mut group.bytes, body);
+            self.append(&group.bytes)?;
+            self.show(&mut group);
+            for event in &group.events {
+                receipts[event.delivery].connections += self.hub.deliver(&event.published, event.received);
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Adds what is new in a delivery to the group.
+    fn plan(&self, group: &mut Group, number: usize, delivery: Delivery) -> io::Result<Receipt> {
+        for letter in &delivery.dead_letters {
+            self.plan_letter(group, letter);
+        }
+        let mut receipt = Receipt::default();
+        for draft in delivery.drafts {
+            let stored = match self.repetition(group, &draft)? {
+                Some(repeated) => repeated,
+                None => self.plan_event(group, draft, number, delivery.received),
+            };
+            receipt.events.push(stored);
+        }
+        Ok(receipt)
+    }
+
+    fn repetition(&self, group: &Group, draft: &Draft) -> io::Result<Option<Stored>> {
+        let Some(dedupe) = draft.dedupe else { return Ok(None) };
+        let first = match group.firsts.get(&dedupe.key) {
+            Some(first) => Some(*first),
+            None => self.log.first(dedupe.key, draft.at)?,
+        };
+        let judged = first.and_then(|first| Some((first.seq, first.judge(dedupe.digest, draft.at)?)));
+        Ok(judged.map(|(seq, repetition)| Stored { position: self.log.position(seq), repetition: Some(repetition) }))
+    }
+
+    fn plan_event(&self, group: &mut Group, draft: Draft, delivery: usize, received: Instant) -> Stored {
+        let seq = self.log.head() + 1 + group.events.len() as u64;
+        let position = self.log.position(seq);
+        group.clock = group.clock.max(draft.at);
+        let head = EventHead { seq, at: draft.at, stamp: group.clock, kind: draft.kind.clone() };
+        let views: Vec<View> = draft
+            .audiences
+            .into_iter()
+            .map(|audience| View { frame: Frame::encode(position, &audience.members), keys: audience.keys })
+            .collect();
+        let offset = group.bytes.len();
+        record::put_event(&mut group.bytes, &head, draft.dedupe.as_ref(), &views);
+        if let Some(dedupe) = draft.dedupe {
+            group.firsts.insert(dedupe.key, First::new(&dedupe, seq, draft.at));
+        }
+        let place = self.place(offset, group.bytes.len());
+        let keys = views.iter().flat_map(|view| &view.keys).map(|key| self.log.hash(key)).collect();
+        let published = Published { seq, kind: draft.kind, views };
+        group.events.push(Planned { head, place, keys, published, received, delivery });
+        Stored { position, repetition: None }
+    }
+
+    fn plan_letter(&self, group: &mut Group, letter: &DeadLetter) {
+        let digest = letter_digest(letter);
+        if self.lane.kept.contains(&digest) || !group.letter_digests.insert(digest) {
+            return;
+        }
+        let offset = group.bytes.len();
+        let number = self.lane.last + 1 + group.letters.len() as u64;
+        record::put_letter(&mut group.bytes, number, digest, letter);
+        group.letters.push((digest, self.place(offset, group.bytes.len())));
+    }
+
+    /// Where bytes of the group come to stand in the segment.
+    fn place(&self, start: usize, end: usize) -> Place {
+        let offset = u32::try_from(self.durable + start as u64).unwrap_or(u32::MAX);
+        Place { offset, bytes: u32::try_from(end - start).unwrap_or(u32::MAX) }
+    }
+
+    fn append(&mut self, group: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all_at(group, self.durable).and_then(|()| self.file.sync_data());
+        match &written {
+            Ok(()) => self.durable += group.len() as u64,
+            Err(_) => self.broken = Some(Instant::now()),
+        }
+        written
+    }
+
+    /// Lets everybody see the group, which is durable.
+    fn show(&mut self, group: &mut Group) {
+        {
+            let mut parts = self.log.parts_mut();
+            parts.clock = parts.clock.max(group.clock);
+            parts.active.bytes = self.durable;
+            if let Some(event) = group.events.last() {
+                (parts.active.last, parts.active.last_stamp) = (event.head.seq, event.head.stamp);
+            }
+            if let Lookup::Memory(index) = &mut parts.active.index {
+                for event in &mut group.events {
+                    index.add_event(&event.head, event.place, mem::take(&mut event.keys));
+                }
+                index.seen.extend(group.firsts.drain());
+                let letters = group.letters.iter().zip(self.lane.last + 1..);
+                index.letters.extend(letters.map(|((digest, place), number)| LetterRow {
+                    number,
+                    digest: *digest,
+                    place: *place,
+                }));
+            }
+        }
+        self.lane.last += group.letters.len() as u64;
+        self.lane.kept.extend(group.letters.iter().map(|(digest, _)| *digest));
+        let excess = self.lane.kept.len().saturating_sub(self.log.retention.dead_letters_max);
+        self.lane.kept.drain(..excess);
+        if let Some(event) = group.events.last() {
+            self.log.head.store(event.head.seq, Ordering::Release);
+        }
+    }
+
+    /// Makes a log that could not be written fit to be written again, at most once in a while; begins a new segment when this one
+    /// is full.
+    fn mend(&mut self) -> io::Result<()> {
+        if let Some(since) = self.broken {
+            if since.elapsed() < self.log.limits.mend_interval {
+                return Err(io::Error::other("an earlier write failed"));
+            }
+            self.broken = Some(Instant::now());
+            let path = self.log.parts().active.path.clone();
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.set_len(self.durable)?;
+            file.sync_all()?;
+            self.begin_segment()?;
+            self.broken = None;
+            tracing::info!(folder = %self.log.folder.display(), "the log can be written again");
+        } else if self.durable >= self.log.limits.segment_bytes_max {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let is_empty = self.durable <= segment::HEAD_BYTES as u64;
+        if is_empty || self.broken.is_some() { Ok(()) } else { self.begin_segment() }
+    }
+
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let number = self.next_file;
+        let head = Head::growing(number, self.log.head() + 1);
+        let segment = segment::Draft::begin(&self.log.folder, number, head)?.finish(Index::default())?;
+        self.next_file += 1;
+        self.file = Arc::clone(&segment.file);
+        self.durable = segment.bytes;
+        let mut parts = self.log.parts_mut();
+        let full = mem::replace(&mut parts.active, segment);
+        Arc::make_mut(&mut parts.sealed).push(Arc::new(full));
+        Ok(())
+    }
+}
+
+/// About how many bytes a delivery takes.
+fn weight(delivery: &Delivery) -> usize {
+    let events = delivery.drafts.iter().flat_map(|draft| &draft.audiences).map(|audience| audience.members.len() + 128);
+    let letters = delivery.dead_letters.iter().map(|letter| letter.body.len() + 128);
+    events.chain(letters).sum()
+}
