@@ -260,7 +260,7 @@ pub enum LogFormat {
 }
 
 /// The limits whose zero is no mistake: no limit of its own, or keep none.
-const ZERO_HAS_A_MEANING: [&str; 2] = ["connections_max", "dead_letters_max"];
+const ZERO_HAS_A_MEANING: [&str; 2] = ["sessions_max", "dead_letters_max"];
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal;)*) => {
@@ -314,8 +314,8 @@ limits! {
     sessions_per_address_max: usize = 200;
     /// New sessions of one address in a second; above it 429.
     new_sessions_per_address_per_s_max: u32 = 50;
-    /// Connections to the public listener; 0: the file limit less a reserve.
-    connections_max: usize = 0;
+    /// Sessions of this node; above it 503 and 4200; 0: the limit of open files less a reserve for webhooks.
+    sessions_max: usize = 0;
     /// Seconds between pings.
     ping_interval_s: u64 = 25;
     /// Seconds that a WebSocket client may take to answer a ping; then 4002.

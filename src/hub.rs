@@ -3,10 +3,10 @@
 //! Nothing here ever waits for a client. A mailbox that would exceed its bounds is emptied and closed with 4001 instead; the log still has
 //! the events, and the client comes back with its cursor. Leaving is dropping the [`Mailbox`].
 
+pub mod admission;
 mod mailbox;
 
 use std::{
-    collections::hash_map::RandomState,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,7 +14,10 @@ use std::{
     time::Instant,
 };
 
-use dashmap::{DashMap, mapref::entry::Entry};
+use dashmap::{
+    DashMap,
+    mapref::{entry::Entry, multiple::RefMulti},
+};
 use smallvec::SmallVec;
 
 use crate::{
@@ -27,11 +30,23 @@ pub use mailbox::{Mail, Mailbox, MailboxLimits};
 
 /// The sessions of this node.
 pub struct Hub {
-    /// Most people have one session, which then needs no allocation of its own.
-    members: DashMap<UserKey, SmallVec<[Arc<Slot>; 1]>, RandomState>,
+    members: DashMap<UserKey, Members>,
     limits: HubLimits,
     next_session: AtomicU64,
     sessions: AtomicUsize,
+}
+
+/// Most people have one session, which then needs no allocation of its own.
+type Members = SmallVec<[Arc<Slot>; 1]>;
+
+/// A session as seen from outside it.
+pub struct Member(Arc<Slot>);
+
+impl Member {
+    /// Ends the session with `close`, unless it is over already.
+    pub fn close(&self, close: Close) {
+        self.0.close(close);
+    }
 }
 
 /// The bounds of the hub.
@@ -86,13 +101,13 @@ impl Hub {
         reached
     }
 
-    /// Ends every session: each is told a close made for it.
-    pub fn close_all(&self, mut close: impl FnMut() -> Close) {
-        for members in &self.members {
-            for slot in members.value().iter().filter(|slot| slot.user() == members.key()) {
-                slot.close(close());
-            }
-        }
+    /// Every session, each once, to be told something.
+    pub fn members(&self) -> Vec<Member> {
+        let of_user = |members: RefMulti<'_, UserKey, Members>| {
+            let own = members.iter().filter(|slot| slot.user() == members.key());
+            own.map(|slot| Member(Arc::clone(slot))).collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(of_user).collect()
     }
 
     /// How many sessions are members now.

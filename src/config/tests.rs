@@ -88,7 +88,7 @@ fn variables_override_the_file_and_reach_into_lists() {
         ("CLAIMR_RELAY__SERVER__LISTEN", "[::1]:9000"),
         ("CLAIMR_RELAY__SERVER__ALLOWED_ORIGINS", "[\"https://a.example\", 'https://b.example']"),
         ("CLAIMR_RELAY__STORE", "{ engine = \"memory\" }"),
-        ("CLAIMR_RELAY__LIMITS__CONNECTIONS_MAX", "17"),
+        ("CLAIMR_RELAY__LIMITS__SESSIONS_MAX", "17"),
         ("CLAIMR_RELAY__AUTH__TICKET_SECRET__VALUE", "01234567890123456789012345678901"),
         ("CLAIMR_RELAY__AUTH__KEYS__0__SECRET__ENV", "JWT"),
         ("JWT", "[a secret that looks like a list..."),
@@ -101,7 +101,7 @@ fn variables_override_the_file_and_reach_into_lists() {
     assert_eq!(config.server.listen.to_string(), "[::1]:9000");
     assert_eq!(config.server.allowed_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.store.engine, EngineKind::Memory);
-    assert_eq!(config.limits.connections_max, 17);
+    assert_eq!(config.limits.sessions_max, 17);
     assert!(config.auth.ticket_secret.is_some());
     assert_eq!(config.sources[0].name, "acme");
     assert_eq!(config.sources[0].secrets.len(), 2);
@@ -130,7 +130,7 @@ fn variables_alone_can_configure_everything() {
 fn a_wrong_variable_is_named() {
     for (name, text, key, problem) in [
         ("CLAIMR_RELAY__SERVER__LISTEN", ":80", "server.listen", "no address"),
-        ("CLAIMR_RELAY__LIMITS__CONNECTIONS_MAX", "many", "limits.connections_max", "a whole number belongs here"),
+        ("CLAIMR_RELAY__LIMITS__SESSIONS_MAX", "many", "limits.sessions_max", "a whole number belongs here"),
         ("CLAIMR_RELAY__SOURCES__2__NAME", "x", "sources.2.name", "1 entries before it"),
         ("CLAIMR_RELAY__SERVER__LISTEN__0", "x", "server.listen", "text belongs here"),
         ("CLAIMR_RELAY__AUTH__ISSUER__0", "x", "auth.issuer.0", "not a list"),

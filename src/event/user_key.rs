@@ -32,6 +32,9 @@ impl UserKey {
         if platform.contains(':') {
             return Err(InvalidUserKey::PlatformWithColon);
         }
+        if is_null_address(account) {
+            return Err(InvalidUserKey::NullAddress);
+        }
         if platform.len() + 1 + account.len() > Self::BYTES_MAX {
             return Err(InvalidUserKey::TooLong);
         }
@@ -78,6 +81,11 @@ fn is_hex_address(account: &str) -> bool {
     digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// `0x000…`, with which senders say that a person has no wallet. Taken as an identity it would make all of those people one.
+fn is_null_address(account: &str) -> bool {
+    is_hex_address(account) && account[2..].bytes().all(|b| b == b'0')
+}
+
 impl Borrow<str> for UserKey {
     fn borrow(&self) -> &str {
         &self.0
@@ -108,6 +116,9 @@ pub enum InvalidUserKey {
     /// The account starts with a colon.
     #[error("the account starts with a colon")]
     AccountWithColonFirst,
+    /// The account is the address of nobody, `0x000…`.
+    #[error("0x000… is the address of nobody")]
+    NullAddress,
     /// More than [`UserKey::BYTES_MAX`].
     #[error("longer than {} bytes", UserKey::BYTES_MAX)]
     TooLong,
@@ -157,6 +168,7 @@ mod tests {
         let keys: std::collections::HashSet<_> = distinct.iter().map(|t| UserKey::parse(t, None).unwrap()).collect();
         assert_eq!(keys.len(), distinct.len());
         assert_eq!(UserKey::new("a:b", "c"), Err(InvalidUserKey::PlatformWithColon));
+        assert_eq!(UserKey::new("web3", "0x0000000000000000000000000000000000000000"), Err(InvalidUserKey::NullAddress));
         assert_eq!(UserKey::parse("acme::web3:0xabc", None), Err(InvalidUserKey::AccountWithColonFirst));
     }
 

@@ -50,6 +50,11 @@ impl Mailbox {
         self.slot.number
     }
 
+    /// Why the session is over, if it is.
+    pub fn closed(&self) -> Option<Close> {
+        self.slot.lock().closed
+    }
+
     /// Takes all that waits into `out`, in order. Ready with an error once the session is over; what waited then is gone.
     pub fn poll_take(&mut self, context: &mut Context<'_>, out: &mut VecDeque<Mail>) -> Poll<Result<(), Close>> {
         let mut state = self.slot.lock();
@@ -122,7 +127,9 @@ impl Slot {
         if state.closed.is_some() || seq <= state.newest {
             return false;
         }
-        if state.queue.len() >= self.limits.events_max || state.bytes + frame.len() > self.limits.bytes_max {
+        // A lone event always fits, however large it is: closing for it would not make it smaller.
+        let full = state.queue.len() >= self.limits.events_max || state.bytes + frame.len() > self.limits.bytes_max;
+        if full && !state.queue.is_empty() {
             end(state, CloseCode::SlowConsumer.into());
             return false;
         }

@@ -1,12 +1,7 @@
-use figment::{
-    Figment,
-    providers::{Format, Toml},
-};
-
 use super::*;
 
 fn read(toml: &str) -> Result<Mapping, String> {
-    Figment::from(Toml::string(toml)).extract().map_err(|e| e.to_string())
+    toml::from_str(toml).map_err(|e| e.to_string())
 }
 
 #[test]

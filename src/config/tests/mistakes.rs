@@ -112,7 +112,7 @@ fn settings_that_are_strange_but_right_are_taken() {
         "sources.signature = \"standard-webhooks\"",
         "sources.redact = [\"/email\", \"/a~1b\"]",
         "sources.duplicate_window = \"0s\"",
-        "limits.connections_max = 0",
+        "limits.sessions_max = 0",
         "log.filter = \"info,claimr_relay::hub=debug\"",
     ] {
         assert_eq!(mistakes(&with(setting)), [], "{setting}");

@@ -1,0 +1,277 @@
+//! Puts the parts together, runs them, and takes them apart again. The only module that knows all of them.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::{
+    auth::{jwt, ticket::Tickets},
+    claimr::signature,
+    clock,
+    config::{Config, EngineKind, Limits},
+    engine::{
+        Engine, Retention,
+        disk::{self, DiskEngine},
+        memory::MemoryEngine,
+    },
+    http::{
+        self, ClientAddress, EdgeLimits, Origins, Public,
+        admin::{self, Admin},
+    },
+    hub::{
+        Hub, HubLimits, MailboxLimits,
+        admission::{Admission, AdmissionLimits},
+    },
+    ingest::Ingest,
+    listener::{ConnectionLimits, Listener},
+    metrics::Metrics,
+    probe::Probe,
+    protocol::{Close, CloseCode},
+    shutdown::Shutdown,
+    transport::{StreamLimits, Streams},
+};
+
+/// A gateway that has its ports and its log, and serves once it is [run](Gateway::run).
+pub struct Gateway {
+    public: (Listener, Router),
+    admin: (Listener, Router),
+    edge: EdgeLimits,
+    engine: Arc<dyn Engine>,
+    hub: Arc<Hub>,
+    shutdown: Shutdown,
+    drain_window: Duration,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Settings that only their users can judge: keys that are weak, secrets that a scheme cannot use.
+    #[error("the configuration cannot be used:{}", list(.0))]
+    Settings(Vec<SettingProblem>),
+    /// A port that cannot be had.
+    #[error("{setting} = \"{address}\" cannot be listened on: {source}")]
+    Listen {
+        /// `server.listen` or `server.admin_listen`.
+        setting: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The data folder.
+    #[error(transparent)]
+    Log(#[from] disk::OpenError),
+}
+
+/// A setting that its user refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingProblem {
+    /// Its key, such as `auth.keys[0]`.
+    pub setting: String,
+    /// What is wrong, and what would be right; never the value.
+    pub problem: String,
+}
+
+fn list(problems: &[SettingProblem]) -> String {
+    let line = |p: &SettingProblem| ["\n  ", &p.setting, ": ", &p.problem].concat();
+    problems.iter().map(line).collect()
+}
+
+impl Gateway {
+    /// Of a drain, after the last session was told to leave.
+    const CLOSE_PATIENCE: Duration = Duration::from_secs(15);
+
+    /// All that the gateway's parts find wrong with their settings. [`Gateway::bind`] refuses such a configuration.
+    pub fn problems(config: &Config) -> Vec<SettingProblem> {
+        let keys = jwt::Verifier::new(&config.auth, config.limits.token_bytes_max).err().unwrap_or_default();
+        let keys = keys.into_iter().map(|p| SettingProblem { setting: p.setting, problem: p.problem });
+        let sources = config.sources.iter().flat_map(|source| signature::Verifier::new(source).err().unwrap_or_default());
+        keys.chain(sources.map(|p| SettingProblem { setting: p.setting, problem: p.problem })).collect()
+    }
+
+    /// Opens the log and binds both ports; serves nothing yet.
+    pub fn bind(config: Config) -> Result<Self, BindError> {
+        let limits = config.limits;
+        let metrics = Arc::new(Metrics::default());
+        let hub = Hub::new(hub_limits(&limits));
+        let tokens = jwt::Verifier::new(&config.auth, limits.token_bytes_max).map_err(|problems| {
+            BindError::Settings(problems.into_iter().map(|p| SettingProblem { setting: p.setting, problem: p.problem }).collect())
+        })?;
+        let public_listener = listen("server.listen", config.server.listen, &limits)?;
+        let admin_listener = listen("server.admin_listen", config.server.admin_listen, &limits)?;
+        let engine = open_log(&config, &hub)?;
+        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics)).map_err(bad_sources)?;
+
+        let shutdown = Shutdown::default();
+        let streams = Streams {
+            hub: Arc::clone(&hub),
+            engine: Arc::clone(&engine),
+            tokens,
+            tickets: Tickets::from_config(&config.auth),
+            limits: stream_limits(&limits, config.auth.leeway),
+            metrics: Arc::clone(&metrics),
+            clock: clock::now,
+        };
+        let edge = EdgeLimits { header_fields_max: limits.header_fields_max, uri_bytes_max: limits.uri_bytes_max };
+        let public = Public {
+            ingest,
+            streams: Arc::new(streams),
+            admission: Admission::new(admission_limits(&limits)),
+            origins: Origins::new(config.server.allowed_origins),
+            client_address: ClientAddress::new(config.server.trusted_proxies),
+            read_timeout: Duration::from_secs(limits.read_timeout_s),
+            webhook_body_bytes_max: limits.webhook_body_bytes_max,
+            shutdown: shutdown.clone(),
+            clock: clock::now,
+        };
+        let probe = Probe::new(Arc::clone(&hub), Arc::clone(&engine));
+        let admin = Admin { metrics, shutdown: shutdown.clone(), probe, clock: clock::now };
+        Ok(Self {
+            public: (public_listener, http::public(Arc::new(public))),
+            admin: (admin_listener, admin::routes(Arc::new(admin))),
+            edge,
+            engine,
+            hub,
+            shutdown,
+            drain_window: config.server.drain_window,
+        })
+    }
+
+    /// The public address, for those who asked for port 0.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.public.0.address()
+    }
+
+    /// The admin address, for those who asked for port 0.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.0.address()
+    }
+
+    /// Serves until `stop` resolves; then drains, closes the log, and returns.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { public, admin, edge, engine, hub, shutdown, drain_window } = self;
+        for (listener, router) in [public, admin] {
+            let handle = move |request, peer| http::answer(router.clone(), edge, request, peer);
+            shutdown.spawn(listener.run(handle, shutdown.clone()));
+        }
+        shutdown.spawn(keep_retention(Arc::clone(&engine), shutdown.clone()));
+
+        stop.await;
+        tracing::info!(sessions = hub.sessions(), "draining");
+        shutdown.drain();
+        drain(&hub, drain_window).await;
+        if !shutdown.close(Self::CLOSE_PATIENCE).await {
+            tracing::warn!("some connections did not end in time and were dropped");
+        }
+        engine.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Tells every session to leave, one after the other over the window, so that they do not all arrive elsewhere at once.
+async fn drain(hub: &Hub, window: Duration) {
+    /// Few sessions need no long goodbye.
+    const PER_SESSION: Duration = Duration::from_millis(5);
+    const STEP: Duration = Duration::from_millis(20);
+    let goodbye = || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(fastrand::u64(1_000..10_000))) };
+    let mut members = hub.members();
+    fastrand::shuffle(&mut members);
+    let window = window.min(PER_SESSION * u32::try_from(members.len()).unwrap_or(u32::MAX));
+    let steps = (window.as_millis() / STEP.as_millis()).max(1);
+    let per_step = members.len().div_ceil(usize::try_from(steps).unwrap_or(1)).max(1);
+    for step in members.chunks(per_step) {
+        for member in step {
+            member.close(goodbye());
+        }
+        sleep(STEP).await;
+    }
+    // Those who got in while the drain began.
+    for member in hub.members() {
+        member.close(goodbye());
+    }
+}
+
+async fn keep_retention(engine: Arc<dyn Engine>, shutdown: Shutdown) {
+    const EVERY: Duration = Duration::from_secs(1);
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.closing() => return,
+        }
+        if let Err(error) = engine.retain(clock::now()).await {
+            tracing::warn!(%error, "retention could not be applied; it is tried again");
+        }
+    }
+}
+
+fn open_log(config: &Config, hub: &Arc<Hub>) -> Result<Arc<dyn Engine>, BindError> {
+    let retention = Retention {
+        max_age: config.store.max_age,
+        max_events_per_user: config.store.max_events_per_user,
+        dead_letters_max: config.limits.dead_letters_max,
+        publish_queue_max: config.limits.publish_queue_max,
+    };
+    Ok(match &config.store.engine {
+        EngineKind::Memory => MemoryEngine::new(retention, Arc::clone(hub)),
+        EngineKind::Disk(path) => DiskEngine::open(path, retention, Arc::clone(hub), clock::now())?,
+    })
+}
+
+fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result<Listener, BindError> {
+    let limits = ConnectionLimits {
+        read_timeout: Duration::from_secs(limits.read_timeout_s),
+        header_bytes_max: limits.header_bytes_max,
+        write_stall: Duration::from_secs(limits.write_stall_s),
+    };
+    Listener::bind(address, limits).map_err(|source| BindError::Listen { setting, address, source })
+}
+
+fn bad_sources(problems: Vec<signature::Problem>) -> BindError {
+    let problems = problems.into_iter().map(|p| SettingProblem { setting: p.setting, problem: p.problem });
+    BindError::Settings(problems.collect())
+}
+
+fn hub_limits(limits: &Limits) -> HubLimits {
+    let mailbox = MailboxLimits { events_max: limits.mailbox_events_max, bytes_max: limits.mailbox_bytes_max };
+    HubLimits { sessions_per_user_max: limits.sessions_per_user_max, mailbox }
+}
+
+fn admission_limits(limits: &Limits) -> AdmissionLimits {
+    let sessions_max = if limits.sessions_max == 0 { sessions_by_file_limit() } else { limits.sessions_max };
+    AdmissionLimits {
+        sessions_max,
+        sessions_per_address_max: limits.sessions_per_address_max,
+        new_sessions_per_address_per_s_max: limits.new_sessions_per_address_per_s_max,
+    }
+}
+
+/// Every session is an open file, and so is every webhook's connection: a tenth, at least 256, is kept for those and for the log.
+fn sessions_by_file_limit() -> usize {
+    const RESERVE_MIN: u64 = 256;
+    let (_, hard) = rlimit::Resource::NOFILE.get().unwrap_or((1_024, 1_024));
+    // The soft limit is a shell's default; the hard one is what the operator allows.
+    let files = rlimit::increase_nofile_limit(hard).unwrap_or(1_024);
+    let sessions = files.saturating_sub((files / 10).max(RESERVE_MIN)).max(1);
+    usize::try_from(sessions).unwrap_or(usize::MAX)
+}
+
+fn stream_limits(limits: &Limits, leeway: Duration) -> StreamLimits {
+    StreamLimits {
+        ping_interval: Duration::from_secs(limits.ping_interval_s),
+        pong_timeout: Duration::from_secs(limits.pong_timeout_s),
+        auth_timeout: Duration::from_secs(limits.auth_timeout_s),
+        leeway,
+        client_message_bytes_max: limits.client_message_bytes_max,
+        client_frames_per_s_max: limits.client_frames_per_s_max,
+        client_frames_burst_max: limits.client_frames_burst_max,
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("address", &self.address().ok()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! What no route may see: requests that are too long, or that two readers could read in two ways.
+//!
+//! hyper accepts a missing or double Host and codings before `chunked`; a proxy in front of us may not agree with it about what such a
+//! request is. (Of Content-Length beside Transfer-Encoding hyper drops the former, as RFC 9112 allows, before anybody can see it.)
+
+use axum::http::{HeaderMap, Request, StatusCode, header};
+
+use super::Problem;
+
+/// The bounds of a request's head.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeLimits {
+    /// Header fields; above it 431.
+    pub header_fields_max: usize,
+    /// Bytes of the target; above it 414.
+    pub uri_bytes_max: usize,
+}
+
+pub(super) fn check<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
+    // Only the origin form is served, so path and query are the whole target.
+    let target_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    if target_bytes > limits.uri_bytes_max {
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", "the request target is longer than the limit"));
+    }
+    if headers.len() > limits.header_fields_max {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::new(status, "too_many_headers", "the request has more header fields than the limit"));
+    }
+    check_host(headers)?;
+    check_framing(headers)
+}
+
+fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let plain = |host: &[u8]| !host.is_empty() && host.iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\".contains(b));
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) if plain(host.as_bytes()) => Ok(()),
+        _ => Err(Problem::bad_request("host_invalid", "a request has exactly one Host, and it is a host")),
+    }
+}
+
+fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(coding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
+    let alone = headers.get_all(header::TRANSFER_ENCODING).iter().count() == 1;
+    if !alone || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Problem::bad_request(
+            "framing_invalid",
+            "a body is framed by Content-Length or by chunked, and by no other coding",
+        ));
+    }
+    Ok(())
+}

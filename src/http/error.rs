@@ -1,0 +1,62 @@
+//! Errors as outsiders see them: `{"error":{"code","message"}}`, in our own words; no input is echoed, and nothing redirects or is gone.
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+    /// One header that tells how to go on.
+    hint: Option<(HeaderName, &'static str)>,
+}
+
+impl Problem {
+    /// Seconds after which a sender that met a passing trouble should try again.
+    const RETRY_AFTER_S: &str = "5";
+
+    pub(super) fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self { status, code, message, hint: None }
+    }
+
+    pub(super) fn bad_request(code: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    /// The router adds `Allow`.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the path does not take this method; see Allow")
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than the limit")
+    }
+
+    /// With `Retry-After`.
+    pub(super) fn come_back(status: StatusCode, code: &'static str, message: &'static str) -> Self {
+        Self::new(status, code, message).with(header::RETRY_AFTER, Self::RETRY_AFTER_S)
+    }
+
+    pub(super) fn with(self, name: HeaderName, value: &'static str) -> Self {
+        Self { hint: Some((name, value)), ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = format!(r#"{{"error":{{"code":"{}","message":"{}"}}}}"#, self.code, self.message);
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if let Some((name, value)) = self.hint {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}

@@ -1,0 +1,332 @@
+//! `GET /v1/ws` and `GET /v1/sse`, up to the point where a carrier takes over.
+//!
+//! Browsers hide the status of a refused WebSocket handshake, so refusals that a page should understand are told after the upgrade.
+//! Native `EventSource` gives up for ever on any status but 200, so whoever may come back later is told so inside a stream.
+
+use std::{str::FromStr as _, sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{
+        Extension, Query, State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+
+use super::{Peer, Problem, Public, origin::readable_by};
+use crate::{
+    auth::{Identity, Rejection, jwt},
+    engine::Start,
+    event::{EventType, Position},
+    hub::admission::{NoPlace, Place},
+    metrics::CodeLabel,
+    protocol::{BEARER_SUBPROTOCOL_PREFIX, Close, CloseCode, SUBPROTOCOL},
+    transport::{Terms, sse as sse_carrier, websocket as websocket_carrier},
+};
+
+type Parameters = Query<Vec<(String, String)>>;
+
+pub(super) async fn websocket(
+    State(public): State<Arc<Public>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    match upgrade_websocket(&public, peer, &query, &headers, upgrade) {
+        Ok(response) => response,
+        Err(problem) => {
+            public.count_refused(problem.status.as_u16());
+            problem.into_response()
+        }
+    }
+}
+
+fn upgrade_websocket(
+    public: &Arc<Public>,
+    peer: std::net::SocketAddr,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    public.origins.check(headers)?;
+    let upgrade = upgrade.map_err(|rejection| no_handshake(&rejection))?;
+    refuse_token_in_url(query)?;
+    // Before the upgrade, because after it a connection costs more than a flood should be able to ask for.
+    let place = match public.place(peer, headers) {
+        Err(Refusal::Address(problem)) => return Err(problem),
+        Err(Refusal::Node(close)) => Err(close),
+        Ok(place) => Ok(place),
+    };
+    let offer = Offer::of(headers);
+    let upgrade = bounded(upgrade, public, offer.protocol.clone());
+    let terms = place.and_then(|place| {
+        let token = offer.token?;
+        if offer.protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
+            return Err(CloseCode::ProtocolVersion.into());
+        }
+        let (start, types) = asked(query, None, (public.clock)()).map_err(|_| Close::from(CloseCode::BadRequest))?;
+        Ok((token, Terms { start, types, place }))
+    });
+    let (streams, shutdown) = (Arc::clone(&public.streams), public.shutdown.clone());
+    if let Err(close) = &terms {
+        public.count_refused(close.code.code());
+    }
+    Ok(upgrade.on_upgrade(move |socket| {
+        shutdown.track(async move {
+            match terms {
+                Ok((token, terms)) => websocket_carrier::serve(socket, streams, token, terms).await,
+                Err(close) => websocket_carrier::refuse(socket, streams, close).await,
+            }
+        })
+    }))
+}
+
+/// tungstenite's defaults are 128 KiB of buffers a connection and messages of 64 MiB.
+fn bounded(upgrade: WebSocketUpgrade, public: &Public, protocol: Option<String>) -> WebSocketUpgrade {
+    const READ_BUFFER_BYTES: usize = 1_024;
+    /// A batch is written in pieces of about this size.
+    const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
+    /// A frame is at most a webhook's body and our fields.
+    const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(public.streams.limits.client_message_bytes_max)
+        .max_frame_size(public.streams.limits.client_message_bytes_max);
+    upgrade.protocols(protocol)
+}
+
+fn no_handshake(rejection: &WebSocketUpgradeRejection) -> Problem {
+    use WebSocketUpgradeRejection as R;
+    match rejection {
+        R::InvalidWebSocketVersionHeader(_) => {
+            Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_version", "WebSocket version 13 is spoken here")
+                .with(header::SEC_WEBSOCKET_VERSION, "13")
+        }
+        R::WebSocketKeyHeaderMissing(_) => {
+            Problem::bad_request("websocket_key", "a WebSocket handshake has one Sec-WebSocket-Key")
+        }
+        _ => Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this path speaks WebSocket; see /v1/sse for SSE")
+            .with(header::UPGRADE, "websocket"),
+    }
+}
+
+pub(super) async fn sse(
+    State(public): State<Arc<Public>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Response {
+    let origin = match public.origins.check(&headers) {
+        Ok(origin) => origin,
+        Err(problem) => return readable_by(None, problem),
+    };
+    let response = open_sse(&public, peer, &query, &headers, origin).await;
+    readable_by(
+        origin,
+        response.unwrap_or_else(|problem| {
+            public.count_refused(problem.status.as_u16());
+            problem.into_response()
+        }),
+    )
+}
+
+async fn open_sse(
+    public: &Arc<Public>,
+    peer: std::net::SocketAddr,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+    origin: Option<&HeaderValue>,
+) -> Result<Response, Problem> {
+    refuse_token_in_url(query)?;
+    let (identity, native) = identify(public, query, headers, origin)?;
+    let cursor = headers.get("last-event-id").map(|value| value.to_str().unwrap_or(""));
+    let (start, types) = asked(query, cursor, (public.clock)())?;
+    let body = match public.place(peer, headers) {
+        Ok(place) => {
+            let terms = Terms { start, types, place };
+            sse_carrier::open(Arc::clone(&public.streams), identity, terms).await.map_err(Close::from)
+        }
+        Err(Refusal::Address(problem)) => return Err(problem),
+        Err(Refusal::Node(close)) => Err(close),
+    };
+    match body {
+        Ok(body) => Ok(event_stream(body)),
+        Err(close) if native => {
+            public.count_refused(close.code.code());
+            Ok(event_stream(sse_carrier::refusal(close.code)))
+        }
+        Err(close) => Err(no_session(close.code)),
+    }
+}
+
+fn event_stream(body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, body).into_response()
+}
+
+/// Who asks for an SSE stream, and whether it may be a native `EventSource`: that is who comes with a ticket.
+fn identify(
+    public: &Public,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+    origin: Option<&HeaderValue>,
+) -> Result<(Identity, bool), Problem> {
+    let now = (public.clock)();
+    if let Some(token) = bearer(headers)? {
+        let identity = public.streams.tokens.verify(token, now).map_err(|rejection| unauthorized(Some(rejection)))?;
+        return Ok((identity, false));
+    }
+    let (Some(ticket), Some(tickets)) = (parameter(query, "ticket"), &public.streams.tickets) else {
+        return Err(unauthorized(None));
+    };
+    let origin = origin.and_then(|origin| origin.to_str().ok());
+    let identity = tickets.verify(ticket, origin, now).map_err(|rejection| unauthorized(Some(rejection)))?;
+    Ok((identity, true))
+}
+
+/// The token in `Authorization: Bearer`, if there is that header.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let malformed = || unauthorized(Some(Rejection::Invalid("the Authorization header is not one Bearer token")));
+    let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let (scheme, token) = line.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(malformed)?;
+    if lines.next().is_some() || !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(malformed());
+    }
+    Ok(Some(token.trim()))
+}
+
+/// 401, or 403 for credentials that are good elsewhere. Why exactly is for the log alone.
+pub(super) fn unauthorized(rejection: Option<Rejection>) -> Problem {
+    if let Some(rejection) = rejection {
+        tracing::info!(reason = %rejection, "credentials refused");
+    }
+    let (code, message) = match rejection {
+        None => ("token_missing", "a token is needed"),
+        Some(Rejection::Expired) => ("token_expired", "the token is expired"),
+        Some(Rejection::Invalid(_)) => ("token_rejected", "the token is not accepted"),
+        Some(Rejection::WrongOrigin) => {
+            return Problem::new(StatusCode::FORBIDDEN, "ticket_origin", "the ticket is bound to another origin");
+        }
+    };
+    Problem::new(StatusCode::UNAUTHORIZED, code, message).with(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+/// A token in a URL ends up in logs, histories and referrers, so it is refused before anything else looks at it.
+fn refuse_token_in_url(query: &[(String, String)]) -> Result<(), Problem> {
+    const NAMES: [&str; 6] = ["token", "access_token", "jwt", "id_token", "authorization", "auth"];
+    let in_url =
+        |(name, value): &(String, String)| NAMES.iter().any(|n| name.eq_ignore_ascii_case(n)) || jwt::looks_like_jwt(value);
+    if query.iter().any(in_url) {
+        let message = "a token does not belong in a URL: use Authorization, the WebSocket subprotocol, or a ticket";
+        return Err(Problem::bad_request("token_in_url", message));
+    }
+    Ok(())
+}
+
+/// Where the stream begins and what it holds. The header wins, because `EventSource` keeps an old query in its URL for ever.
+fn asked(
+    query: &[(String, String)],
+    cursor: Option<&str>,
+    now: crate::event::Timestamp,
+) -> Result<(Start, Vec<EventType>), Problem> {
+    let types = match parameter(query, "types") {
+        Some(list) => list.split(',').map(|text| EventType::new(text.trim())).collect::<Option<Vec<_>>>(),
+        None => Some(Vec::new()),
+    };
+    let types = types.ok_or_else(|| Problem::bad_request("types_invalid", "types is a list of event types, joined by commas"))?;
+    let start = match (cursor.or_else(|| parameter(query, "last_event_id")), parameter(query, "since")) {
+        (Some(cursor), _) => Start::After(Position::from_str(cursor)),
+        (None, Some(since)) => {
+            let since = humantime::parse_duration(since)
+                .map_err(|_| Problem::bad_request("since_invalid", "since is a duration such as 30s or 5m"))?;
+            Start::Since(now.minus(since))
+        }
+        (None, None) => Start::Live,
+    };
+    Ok((start, types))
+}
+
+fn parameter<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
+
+/// What a client offers in `Sec-WebSocket-Protocol` and `Authorization`.
+struct Offer {
+    /// What to echo: ours if it is offered, else a stranger's, because a browser that hears none of those it offered never learns the code
+    /// that we close with. The token that may stand among them is not one.
+    protocol: Option<String>,
+    /// The token, if one came with the handshake.
+    token: Result<Option<String>, Close>,
+}
+
+impl Offer {
+    fn of(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let offered: Vec<&str> = lines.flat_map(|line| line.to_str().unwrap_or("").split(',').map(str::trim)).collect();
+        let mut tokens = offered.iter().filter_map(|p| p.strip_prefix(BEARER_SUBPROTOCOL_PREFIX));
+        let token = match (bearer(headers), tokens.next(), tokens.next()) {
+            (Ok(Some(token)), None, _) | (Ok(None), Some(token), None) => Ok(Some(token.to_owned())),
+            (Ok(None), None, _) => Ok(None),
+            _ => Err(CloseCode::TokenRejected.into()),
+        };
+        let mut protocols = offered.iter().filter(|p| !p.is_empty() && !p.starts_with(BEARER_SUBPROTOCOL_PREFIX));
+        let protocol = if offered.contains(&SUBPROTOCOL) { Some(SUBPROTOCOL) } else { protocols.next().copied() };
+        Self { protocol: protocol.map(str::to_owned), token }
+    }
+}
+
+/// Why there is no place for a stream, by who is told how.
+enum Refusal {
+    /// Told by status, before anything is spent on it.
+    Address(Problem),
+    /// Told inside the stream.
+    Node(Close),
+}
+
+impl Public {
+    fn place(&self, peer: std::net::SocketAddr, headers: &HeaderMap) -> Result<Place, Refusal> {
+        let away = |code| Refusal::Node(Close { code, retry_after: Some(come_back_after()) });
+        if self.shutdown.is_draining() {
+            return Err(away(CloseCode::Draining));
+        }
+        let address = self.client_address.of(peer, headers);
+        self.admission.enter(address, Instant::now()).map_err(|no_place| match no_place {
+            NoPlace::NodeFull => away(CloseCode::Overloaded),
+            NoPlace::AddressFull | NoPlace::AddressTooFast => Refusal::Address(Problem::come_back(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_sessions_of_address",
+                "this address has or opens too many sessions",
+            )),
+        })
+    }
+
+    fn count_refused(&self, code: u16) {
+        self.streams.metrics.refused.get_or_create(&CodeLabel { code }).inc();
+    }
+}
+
+/// Spread, so that those who were sent away together do not come back together.
+fn come_back_after() -> std::time::Duration {
+    std::time::Duration::from_millis(fastrand::u64(5_000..15_000))
+}
+
+fn no_session(code: CloseCode) -> Problem {
+    match code {
+        CloseCode::TooManySessions => {
+            Problem::come_back(StatusCode::TOO_MANY_REQUESTS, "too_many_sessions", "this user has too many sessions")
+        }
+        CloseCode::Draining => Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is shutting down"),
+        CloseCode::Overloaded => Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the gateway is full"),
+        _ => Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "the log cannot be read"),
+    }
+}

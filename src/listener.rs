@@ -1,0 +1,113 @@
+//! Our accept loop: limits, time-outs, small buffers, and a graceful end.
+//!
+//! `axum::serve` leaves a half-sent head open for ever and cannot make hyper's buffers smaller, so connections are accepted here. A peer
+//! that stops reading is dropped by the write stall below, whatever protocol is spoken above it.
+
+mod socket;
+
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
+
+use axum::{body::Body, http::Request, response::Response};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    pin, select,
+};
+
+use crate::shutdown::Shutdown;
+
+use socket::Socket;
+
+/// The bounds of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// For a request's head to arrive.
+    pub read_timeout: Duration,
+    /// Bytes of a request's head; hyper answers 431 above it.
+    pub header_bytes_max: usize,
+    /// How long a peer may leave our bytes unread.
+    pub write_stall: Duration,
+}
+
+/// A bound port.
+pub struct Listener {
+    socket: TcpListener,
+    limits: ConnectionLimits,
+}
+
+impl Listener {
+    /// Connections that the kernel queues for us. The kernel's own `somaxconn` bounds it further.
+    const BACKLOG: u32 = 4_096;
+    /// Bytes that the kernel queues for one peer. More would only hide from us that it does not read.
+    const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+    /// After accepting failed for want of files or memory, which others may give back meanwhile.
+    const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+    /// Binds `address`; port 0 takes a free one.
+    pub fn bind(address: SocketAddr, limits: ConnectionLimits) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(Self::SEND_BUFFER_BYTES)?;
+        socket.bind(address)?;
+        Ok(Self { socket: socket.listen(Self::BACKLOG)?, limits })
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts until closing begins. Each request goes to `handle` with its peer's address.
+    pub async fn run<H, F>(self, handle: H, shutdown: Shutdown)
+    where
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        loop {
+            let accepted = select! {
+                accepted = self.socket.accept() => accepted,
+                () = shutdown.closing() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => shutdown.spawn(serve(stream, peer, self.limits, handle.clone(), shutdown.clone())),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Self::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, limits: ConnectionLimits, handle: H, shutdown: Shutdown)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    // A lone event must not wait for the next one.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let response = handle(request, peer);
+        async { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.read_timeout)
+        .max_buf_size(limits.header_bytes_max.max(8192))
+        .serve_connection(TokioIo::new(Socket::new(stream, limits.write_stall)), service)
+        .with_upgrades();
+    pin!(connection);
+    let closing = shutdown.closing();
+    pin!(closing);
+    let ended = select! {
+        ended = connection.as_mut() => ended,
+        () = closing => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection broke");
+    }
+}

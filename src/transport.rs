@@ -1,0 +1,141 @@
+//! Carriers: they pump a [`Session`](crate::session::Session) into a socket. Pings, expiry and close codes live here; what to send does not.
+
+pub mod sse;
+pub mod websocket;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    auth::{Identity, Rejection, jwt, ticket::Tickets},
+    engine::{Engine, Start},
+    event::{EventType, Timestamp},
+    hub::{Hub, admission::Place},
+    metrics::{Carrier, CarrierLabel, CodeLabel, Metrics, OpenedLabels},
+    protocol::{Close, CloseCode, Control, Resume},
+    session::{Opening, Outgoing, Session},
+};
+
+/// What every stream needs.
+pub struct Streams {
+    /// Who is connected.
+    pub hub: Arc<Hub>,
+    /// The log.
+    pub engine: Arc<dyn Engine>,
+    /// Checks tokens.
+    pub tokens: jwt::Verifier,
+    /// Makes and checks tickets; absent if no secret for them is at hand.
+    pub tickets: Option<Tickets>,
+    /// The bounds of a stream.
+    pub limits: StreamLimits,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The wall clock, for the life of tokens.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The bounds of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// Between pings.
+    pub ping_interval: Duration,
+    /// For a pong.
+    pub pong_timeout: Duration,
+    /// For the first `$auth`.
+    pub auth_timeout: Duration,
+    /// How far the clocks of those who sign tokens may be behind ours.
+    pub leeway: Duration,
+    /// Bytes of a client's message.
+    pub client_message_bytes_max: usize,
+    /// A client's frames a second in the long run.
+    pub client_frames_per_s_max: u32,
+    /// A client's frames at once.
+    pub client_frames_burst_max: u32,
+}
+
+/// What a client asks for, checked, with its place on the node.
+pub struct Terms {
+    /// Where to begin.
+    pub start: Start,
+    /// Only these types; all if empty.
+    pub types: Vec<EventType>,
+    /// Given back when the stream ends.
+    pub place: Place,
+}
+
+impl Streams {
+    async fn open(&self, carrier: Carrier, identity: Identity, terms: &Terms) -> Result<(Session, Counted), CloseCode> {
+        let session = Session::open(&self.hub, &self.engine, identity, terms.start, &terms.types).await?;
+        let opening = session.opening();
+        let resume = match (opening.gap, opening.resume) {
+            (Some(reason), _) => reason.as_str(),
+            (None, Resume::Resumed) => "resumed",
+            (None, _) => "fresh",
+        };
+        self.metrics.opened.get_or_create(&OpenedLabels { carrier, resume }).inc();
+        self.metrics.sessions.get_or_create(&CarrierLabel { carrier }).inc();
+        tracing::debug!(session = opening.session, ?carrier, resume, replayed = opening.replayed, "session begun");
+        Ok((session, Counted { metrics: Arc::clone(&self.metrics), carrier, code: 0 }))
+    }
+
+    /// The frames that every session begins with.
+    fn greeting(&self, opening: Opening, identity: &Identity) -> (Control, Option<Control>) {
+        let hello = Control::Hello {
+            session: opening.session,
+            id: opening.id,
+            ping: self.limits.ping_interval,
+            ttl: self.ttl(identity),
+            resume: opening.resume,
+            replayed: opening.replayed,
+        };
+        (hello, opening.gap.map(|reason| Control::Gap { id: opening.id, reason }))
+    }
+
+    /// Notes what was written to a socket just now.
+    fn count_sent(&self, events: &[Outgoing]) {
+        for event in events {
+            match event.received {
+                Some(received) => self.metrics.delivery_seconds.observe(received.elapsed().as_secs_f64()),
+                None => {
+                    self.metrics.replayed.inc();
+                }
+            }
+        }
+    }
+
+    fn ttl(&self, identity: &Identity) -> Duration {
+        identity.expires().since((self.clock)())
+    }
+
+    /// When the session has to end unless its token is renewed. Fixed now: a clock that jumps later ends nobody's session.
+    fn end_of_token(&self, identity: &Identity) -> Instant {
+        Instant::now() + self.ttl(identity) + self.limits.leeway
+    }
+}
+
+/// A session in the figures, until it is dropped.
+struct Counted {
+    metrics: Arc<Metrics>,
+    carrier: Carrier,
+    code: u16,
+}
+
+impl Counted {
+    fn ended(&mut self, close: Close) {
+        self.code = close.code.code();
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.sessions.get_or_create(&CarrierLabel { carrier: self.carrier }).dec();
+        self.metrics.closed.get_or_create(&CodeLabel { code: self.code }).inc();
+    }
+}
+
+/// Refused credentials are told by a code; why exactly is for the log alone.
+fn rejected(rejection: Rejection) -> Close {
+    tracing::info!(reason = %rejection, "credentials refused");
+    rejection.close_code().into()
+}
