@@ -4,6 +4,7 @@
 //! object on standard output.
 
 pub mod check_config;
+pub mod dev;
 pub mod token;
 pub mod verify;
 
@@ -35,6 +36,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Run the gateway with an embedded configuration, on loopback, to try it
+    Dev(dev::Dev),
     /// Run the gateway until a signal stops it
     #[command(
         after_help = "SIGTERM or SIGINT drains: every client is told to come back elsewhere. A second one ends at once.\n\n\
@@ -53,7 +56,7 @@ impl Command {
     /// Whether results and failures are shown as JSON.
     pub fn json(&self) -> bool {
         match self {
-            Self::Serve(_) => false,
+            Self::Dev(_) | Self::Serve(_) => false,
             Self::CheckConfig(command) => command.json,
             Self::Token(command) => command.json,
             Self::Verify(command) => command.json,

@@ -1,12 +1,13 @@
 //! claimr-relay: arguments, allocator, signals; everything else is in the library.
 
-use std::{io, process::ExitCode};
+use std::{io, net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use claimr_relay::{
-    cli::{Cli, Command, ConfigFile, Failure, check_config::load_checked, verify},
+    cli::{Cli, Command, Failure, check_config::load_checked, dev::Dev, verify},
     clock,
     config::Config,
+    gateway::Gateway,
     telemetry,
 };
 use clap::Parser as _;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
     let as_json = command.json();
     let done = |()| ExitCode::SUCCESS;
     let outcome = match command {
-        Command::Serve(file) => serve(&file).map(done),
+        Command::Dev(command) => dev(&command).map(done),
+        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, |_, _| ())).map(done),
         Command::CheckConfig(command) => command.run().map(done),
         Command::Token(command) => command.run().map(done),
         Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
@@ -33,8 +35,14 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|failure| failure.report(as_json))
 }
 
-fn serve(file: &ConfigFile) -> Result<(), Failure> {
-    let config = load_checked(file)?;
+fn dev(command: &Dev) -> Result<(), Failure> {
+    let prepared = command.prepare(clock::now())?;
+    let config = prepared.config.clone();
+    run(config, |address, admin| println!("{}", prepared.instructions(address, admin)))
+}
+
+/// Runs a gateway until a signal stops it. `serving` is told its addresses.
+fn run(config: Config, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
     telemetry::init(&config.log).context("logging")?;
     // As many workers as the machine, or the container, has processors for us.
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
@@ -42,7 +50,7 @@ fn serve(file: &ConfigFile) -> Result<(), Failure> {
         let mut signals = Signals::new().context("listening for signals")?;
         let (stop, stopped) = oneshot::channel::<()>();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-        let running = gateway(config, async { drop(stopped.await) });
+        let running = gateway(config, serving, async { drop(stopped.await) });
         tokio::pin!(running);
         select! {
             ended = &mut running => return ended,
@@ -60,12 +68,16 @@ fn serve(file: &ConfigFile) -> Result<(), Failure> {
 }
 
 /// Serves until `stop` is there, and everybody was told to leave.
-async fn gateway(config: Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    // The single place to wire:
-    //     Gateway::bind(config).await?.run(stop).await;
-    drop(config);
-    stop.await;
-    tracing::info!("stopped");
+async fn gateway(
+    config: Config,
+    serving: impl FnOnce(SocketAddr, SocketAddr),
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let gateway = Gateway::bind(config)?;
+    let (address, admin) = (gateway.address()?, gateway.admin_address()?);
+    tracing::info!(%address, %admin, "serving");
+    serving(address, admin);
+    gateway.run(stop).await;
     Ok(())
 }
 

@@ -3,8 +3,11 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{ConfigFile, Failure, print};
-use crate::config::{Config, Mistake, Mistakes};
+use super::{ConfigFile, Failure, dev::DEV_ISSUER, print};
+use crate::{
+    config::{Config, Mistake, Mistakes},
+    gateway::{Gateway, SettingProblem},
+};
 
 /// Finds all mistakes of a configuration at once.
 #[derive(Debug, Args)]
@@ -43,7 +46,16 @@ pub fn load_checked(file: &ConfigFile) -> Result<Config, Failure> {
 }
 
 /// What only the parts themselves can judge, such as the strength of a key.
-fn component_mistakes(_config: &Config) -> Vec<Mistake> {
-    // To be wired: auth::jwt::Verifier::new and claimr::signature::Verifier::new, whose problems name the setting.
-    Vec::new()
+fn component_mistakes(config: &Config) -> Vec<Mistake> {
+    let mistake = |problem: SettingProblem| Mistake {
+        key: problem.setting,
+        origin: "the effective configuration".to_owned(),
+        problem: problem.problem,
+        remedy: "see this setting in src/config/default.toml".to_owned(),
+    };
+    let issuer = (config.auth.issuer == DEV_ISSUER).then(|| SettingProblem {
+        setting: "auth.issuer".to_owned(),
+        problem: "this is the issuer of the tokens that `claimr-relay dev` prints".to_owned(),
+    });
+    issuer.into_iter().chain(Gateway::problems(config)).map(mistake).collect()
 }
