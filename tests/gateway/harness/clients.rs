@@ -1,0 +1,215 @@
+//! Users with clients that are not ours: tokio-tungstenite, and SSE read as the HTML standard says.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{self, Message, client::IntoClientRequest as _},
+};
+
+use super::{PATIENCE, Relay};
+
+/// How a client comes: with which token, from where on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dial {
+    pub(crate) token: Option<String>,
+    pub(crate) query: String,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Dial {
+    pub(crate) fn token(token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..Self::default() }
+    }
+
+    pub(crate) fn after(self, cursor: &str) -> Self {
+        self.query(&format!("last_event_id={cursor}"))
+    }
+
+    pub(crate) fn query(mut self, query: &str) -> Self {
+        self.query += if self.query.is_empty() { "?" } else { "&" };
+        self.query += query;
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A WebSocket client.
+pub(crate) struct WebSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl WebSocket {
+    /// Dials; the error is the HTTP status of a refused handshake.
+    pub(crate) async fn dial(address: SocketAddr, dial: Dial) -> Result<Self, u16> {
+        match Self::connect(address, dial).await {
+            Ok(socket) => Ok(socket),
+            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Dials a gateway that may not be there.
+    pub(crate) async fn try_dial(address: SocketAddr, dial: Dial) -> Option<Self> {
+        Self::connect(address, dial).await.ok()
+    }
+
+    async fn connect(address: SocketAddr, dial: Dial) -> Result<Self, tungstenite::Error> {
+        let mut request = format!("ws://{address}/v1/ws{}", dial.query).into_client_request().unwrap();
+        if let Some(token) = &dial.token {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        for (name, value) in dial.headers {
+            let name: reqwest::header::HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        tokio_tungstenite::connect_async(request).await.map(|(socket, _)| Self(socket))
+    }
+
+    /// Dials and takes `$hello`.
+    pub(crate) async fn open(relay: &Relay, dial: Dial) -> (Self, Value) {
+        let mut socket = Self::dial(relay.address, dial).await.unwrap();
+        let hello = socket.json().await;
+        assert_eq!(hello["type"], "$hello", "{hello}");
+        (socket, hello)
+    }
+
+    /// The next text message.
+    pub(crate) async fn json(&mut self) -> Value {
+        match self.next().await {
+            Ok(value) => value,
+            Err(code) => panic!("closed with {code}"),
+        }
+    }
+
+    /// The next text message, or the code of the server's Close; 1006 if there was none.
+    pub(crate) async fn next(&mut self) -> Result<Value, u16> {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a message in time") {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(frame))) => return Err(frame.map_or(1005, |frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(1006),
+            }
+        }
+    }
+
+    /// The next `count` events, by their points.
+    pub(crate) async fn points(&mut self, count: usize) -> Vec<u64> {
+        let mut points = Vec::new();
+        while points.len() < count {
+            let frame = self.json().await;
+            points.extend(frame["points"].as_u64());
+        }
+        points
+    }
+
+    /// The code that the server closes with, whatever comes before; and its `$bye`, if one came.
+    pub(crate) async fn closed(&mut self) -> (u16, Value) {
+        let mut last = Value::Null;
+        loop {
+            match self.next().await {
+                Ok(value) if value["type"] == "$bye" => last = value,
+                Ok(_) => {}
+                Err(code) => return (code, last),
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, message: impl Into<Message>) {
+        self.0.send(message.into()).await.unwrap();
+    }
+}
+
+/// An SSE client over HTTP.
+pub(crate) struct Sse {
+    response: reqwest::Response,
+    buffer: String,
+    /// The last `id`, as `EventSource` keeps it.
+    pub(crate) last_event_id: String,
+    /// The last `retry`, in milliseconds.
+    pub(crate) retry: Option<u64>,
+}
+
+/// One dispatched event.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SseEvent {
+    /// `message` if it has no name.
+    pub(crate) name: String,
+    pub(crate) data: Value,
+}
+
+impl Sse {
+    /// Dials; the error is the status and body of a refusal.
+    pub(crate) async fn dial(relay: &Relay, dial: Dial) -> Result<Self, (u16, Value)> {
+        let mut request = relay.http.get(relay.url(&format!("/v1/sse{}", dial.query)));
+        if let Some(token) = &dial.token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in dial.headers {
+            request = request.header(name, value);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err((status, response.json().await.unwrap_or(Value::Null)));
+        }
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Ok(Self { response, buffer: String::new(), last_event_id: String::new(), retry: None })
+    }
+
+    /// Dials and takes `$hello`.
+    pub(crate) async fn open(relay: &Relay, dial: Dial) -> (Self, Value) {
+        let mut stream = Self::dial(relay, dial).await.unwrap();
+        let hello = stream.event().await;
+        assert_eq!(hello.name, "$hello", "{hello:?}");
+        (stream, hello.data)
+    }
+
+    pub(crate) async fn event(&mut self) -> SseEvent {
+        self.next().await.expect("the stream goes on")
+    }
+
+    /// The next event, or none if the stream ended.
+    pub(crate) async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            while let Some(end) = self.buffer.find("\n\n") {
+                let block: String = self.buffer.drain(..end + 2).collect();
+                if let Some(event) = self.dispatch(&block) {
+                    return Some(event);
+                }
+            }
+            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("bytes in time").ok().flatten()?;
+            self.buffer += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+
+    fn dispatch(&mut self, block: &str) -> Option<SseEvent> {
+        let (mut name, mut data) = ("message".to_owned(), String::new());
+        for line in block.lines() {
+            match line.split_once(": ") {
+                Some(("id", id)) => self.last_event_id = id.to_owned(),
+                Some(("event", event)) => name = event.to_owned(),
+                Some(("data", text)) => data += text,
+                Some(("retry", ms)) => self.retry = Some(ms.parse().unwrap()),
+                Some(("", _)) | None => {}
+                Some(other) => panic!("a field that SSE does not have: {other:?}"),
+            }
+        }
+        (!data.is_empty()).then(|| SseEvent { name, data: serde_json::from_str(&data).unwrap() })
+    }
+
+    /// The next `count` events, by their points.
+    pub(crate) async fn points(&mut self, count: usize) -> Vec<u64> {
+        let mut points = Vec::new();
+        while points.len() < count {
+            points.extend(self.event().await.data["points"].as_u64());
+        }
+        points
+    }
+}
