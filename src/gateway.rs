@@ -152,7 +152,8 @@ impl Gateway {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { public, admin, edge, engine, hub, shutdown, drain_window } = self;
         for (listener, router) in [public, admin] {
-            let handle = move |request, peer| http::answer(router.clone(), edge, request, peer);
+            let router = Arc::new(router);
+            let handle = move |request, peer| http::answer(&router, edge, request, peer);
             shutdown.spawn(listener.run(handle, shutdown.clone()));
         }
         shutdown.spawn(keep_retention(Arc::clone(&engine), shutdown.clone()));

@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use futures_util::future::{Either, FutureExt as _, ready};
 use hyper::body::Incoming;
 use tower_service::Service as _;
 
@@ -68,12 +69,16 @@ pub fn public(state: Arc<Public>) -> Router {
 }
 
 /// Answers one request of `peer`: first what no route may see, then the routes.
-pub async fn answer(mut router: Router, limits: EdgeLimits, request: Request<Incoming>, peer: SocketAddr) -> Response {
+pub fn answer(
+    router: &Router,
+    limits: EdgeLimits,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> impl Future<Output = Response> + use<> {
     if let Err(problem) = edge::check(&request, limits) {
-        return problem.into_response();
+        return Either::Left(ready(problem.into_response()));
     }
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(Peer(peer));
-    let Ok(response) = router.call(request).await;
-    response
+    Either::Right(router.clone().call(request).map(|Ok(response)| response))
 }

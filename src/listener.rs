@@ -5,14 +5,16 @@
 
 mod socket;
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{body::Body, http::Request, response::Response};
+use futures_util::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    pin, select,
+    select,
+    task::JoinSet,
 };
 
 use crate::shutdown::Shutdown;
@@ -58,28 +60,37 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts until closing begins. Each request goes to `handle` with its peer's address.
+    /// Accepts until closing begins, then waits for the connections that there are. Each request goes to `handle` with its peer's address.
+    ///
+    /// The connections belong to this future: dropping it drops them.
     pub async fn run<H, F>(self, handle: H, shutdown: Shutdown)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        let mut connections = JoinSet::new();
         loop {
             let accepted = select! {
                 accepted = self.socket.accept() => accepted,
-                () = shutdown.closing() => return,
+                Some(_) = connections.join_next() => continue,
+                () = shutdown.closing() => break,
             };
             match accepted {
-                Ok((stream, peer)) => shutdown.spawn(serve(stream, peer, self.limits, handle.clone(), shutdown.clone())),
+                Ok((stream, peer)) => {
+                    connections.spawn(serve(stream, peer, self.limits, handle.clone(), shutdown.clone()));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Self::ACCEPT_PAUSE).await;
                 }
             }
         }
+        drop(self.socket);
+        while connections.join_next().await.is_some() {}
     }
 }
 
+/// Serves one connection. Written so that the future holds each large part once: there are as many of it as there are streams.
 async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, limits: ConnectionLimits, handle: H, shutdown: Shutdown)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F,
@@ -87,22 +98,18 @@ where
 {
     // A lone event must not wait for the next one.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let response = handle(request, peer);
-        async { Ok::<_, Infallible>(response.await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.read_timeout)
-        .max_buf_size(limits.header_bytes_max.max(8192))
-        .serve_connection(TokioIo::new(Socket::new(stream, limits.write_stall)), service)
-        .with_upgrades();
-    pin!(connection);
-    let closing = shutdown.closing();
-    pin!(closing);
+    let service = service_fn(|request| handle(request, peer).map(Ok::<_, Infallible>));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.read_timeout)
+            .max_buf_size(limits.header_bytes_max.max(8192))
+            .serve_connection(TokioIo::new(Socket::new(stream, limits.write_stall)), service)
+            .with_upgrades()
+    );
     let ended = select! {
         ended = connection.as_mut() => ended,
-        () = closing => {
+        () = shutdown.closing() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

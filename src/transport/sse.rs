@@ -52,7 +52,7 @@ pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Re
     let (ping_at, end_of_token) = (Instant::now() + streams.limits.ping_interval, streams.end_of_token(session.identity()));
     let alarm = Box::pin(sleep_until(ping_at.min(end_of_token)));
     let pump = Pump { first: Some(first), session, streams, counted, ping_at, end_of_token, alarm, _place: terms.place };
-    Ok(Body::from_stream(stream::unfold(Some(pump), async |pump| pump?.next().await)))
+    Ok(Body::from_stream(stream::unfold(Some(Box::new(pump)), async |pump| pump?.next().await)))
 }
 
 /// A whole stream that says only when to come back.
@@ -71,11 +71,12 @@ struct Pump {
     _place: Place,
 }
 
-type Step = (Result<Bytes, Infallible>, Option<Pump>);
+/// Boxed, because it is moved from step to step.
+type Step = (Result<Bytes, Infallible>, Option<Box<Pump>>);
 
 impl Pump {
     /// The next bytes, and what pumps on after them: nothing after `$bye`.
-    async fn next(mut self) -> Option<Step> {
+    async fn next(mut self: Box<Self>) -> Option<Step> {
         if let Some(first) = self.first.take() {
             return Some((Ok(first.into()), Some(self)));
         }
