@@ -96,24 +96,10 @@ impl DiskEngine {
     ) -> Result<Arc<Self>, OpenError> {
         let limits = DiskLimits { segment_bytes_max: limits.segment_bytes_max.min(1 << 30), ..limits };
         let opened = open::open(path, retention, limits, now)?;
-        let log = Arc::new(opened.log);
         let (commands, inbox) = mpsc::channel(retention.publish_queue_max.max(1));
         let (ended, done) = watch::channel(());
-        let (file, durable) = {
-            let parts = log.parts();
-            (Arc::clone(&parts.active.file), parts.active.bytes)
-        };
-        let writer = Writer {
-            log: Arc::clone(&log),
-            hub,
-            file,
-            durable,
-            next_file: opened.next_file,
-            broken: None,
-            lane: opened.lane,
-            _lock: opened.lock,
-            _done: ended,
-        };
+        let writer = Writer::new(opened, hub, ended);
+        let log = Arc::clone(&writer.log);
         let writer = thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(move || writer.run(inbox))
@@ -171,7 +157,11 @@ impl Engine for DiskEngine {
     fn retain(&self, now: Timestamp) -> BoxFuture<'_, Result<(), EngineError>> {
         async move {
             let keeper = Arc::clone(&self.keeper);
-            let keep = move |log: &Log| keeper.lock().unwrap_or_else(PoisonError::into_inner).retain(log, now);
+            let keep = move |log: &Log| {
+                let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
+                // Once the engine is closed, the folder may be another's.
+                if log.closed.load(Ordering::Acquire) { Ok(false) } else { keeper.retain(log, now) }
+            };
             if self.ask(keep).await? {
                 // If the queue is full or closed, the next call asks again.
                 let _ = self.commands.try_send(Command::Rotate);
@@ -188,6 +178,9 @@ impl Engine for DiskEngine {
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
             self.log.closed.store(true, Ordering::Release);
+            // The folder must not be free before the housekeeping has left it.
+            let keeper = Arc::clone(&self.keeper);
+            let _ = tokio::task::spawn_blocking(move || drop(keeper.lock())).await;
             // An error says that the writer has ended already.
             let _ = self.commands.send(Command::Close).await;
             let _ = self.done.clone().changed().await;
@@ -199,6 +192,8 @@ impl Engine for DiskEngine {
 impl Drop for DiskEngine {
     /// Waits until what was published is durable and the folder is free.
     fn drop(&mut self) {
+        self.log.closed.store(true, Ordering::Release);
+        drop(self.keeper.lock());
         let (nobody, _) = mpsc::channel(1);
         self.commands = nobody;
         let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -207,3 +202,6 @@ impl Drop for DiskEngine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

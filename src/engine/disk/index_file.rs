@@ -65,7 +65,7 @@ impl IndexFile {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&id.to_le_bytes());
         out.extend_from_slice(&[0; 8]);
-        counts.iter().for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+        out.extend(counts.map(u64::to_le_bytes).as_flattened());
         tables.rows.iter().for_each(|row| row.put(&mut out));
         tables.posts.iter().for_each(|post| post.put(&mut out));
         tables.marks.iter().for_each(|(key, seq)| (*key, *seq).put(&mut out));

@@ -4,10 +4,14 @@
 //! file; one that is all too old, or half of what it holds is too much for its keys, is written anew without that; many small
 //! neighbours become one. What was taken from a key's list stays as a mark, until cursors that old are refused altogether.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{
-    index::{Index, Place, Post, Row, Tables},
+    index::{Index, LetterRow, Place, Post, Row, Tables},
     log::Log,
     record::{self, EventHead, ITEM_HEAD, KeyHash},
     segment::{Draft, Head, Segment},
@@ -39,6 +43,7 @@ impl Keeper {
         forget(log)?;
         let mut budget = SEGMENTS_PER_CALL_MAX;
         while budget > 0
+            && !log.closed.load(Ordering::Acquire)
             && let Some(run) = next_run(log)
         {
             rewrite(log, &run, &Excess::new())?;
@@ -233,7 +238,7 @@ fn rewrite(log: &Log, run: &[Arc<Segment>], excess: &Excess) -> io::Result<()> {
         }
         for letter in tables.letters.iter().filter(|letter| letter.number > letters_after) {
             let place = copy.raw(&segment.item(letter.place)?)?;
-            copy.index.letters.push(super::index::LetterRow { place, ..*letter });
+            copy.index.letters.push(LetterRow { place, ..*letter });
         }
     }
     let segment = copy.finish()?;

@@ -16,7 +16,7 @@ use std::{
 use super::{
     DiskLimits,
     index::{LetterRow, Place, Row},
-    record::{Item, KeyHash},
+    record::{self, ITEM_HEAD, Item, KeyHash},
     segment::{Segment, damaged, read_item},
 };
 use crate::{
@@ -139,12 +139,12 @@ impl Log {
                 Some(segment) => (segment.item(entry.place)?, &segment.path),
                 None => (read_item(&seen.file, &seen.path, entry.place)?, &seen.path),
             };
-            let payload = payload.slice(super::record::ITEM_HEAD..);
+            let payload = payload.slice(ITEM_HEAD..);
             let frame = match Item::decode(&payload) {
                 Some(Item::Event(head, _, views)) if head.seq == *seq => views.frame_for(keys, &payload),
-                _ => None,
+                _ => Err(record::Undecodable),
             };
-            frames.extend(frame.ok_or_else(|| damaged(path, entry.place.offset))?.map(|frame| (*seq, frame)));
+            frames.extend(frame.map_err(|_| damaged(path, entry.place.offset))?.map(|frame| (*seq, frame)));
         }
         Ok(frames)
     }
@@ -166,7 +166,7 @@ impl Log {
                 Some(segment) => (segment.item(row.place)?, &segment.path),
                 None => (read_item(&file, &path, row.place)?, &path),
             };
-            let payload = payload.slice(super::record::ITEM_HEAD..);
+            let payload = payload.slice(ITEM_HEAD..);
             let letter = match Item::decode(&payload) {
                 Some(Item::Letter(_, _, letter)) => letter.decode(&payload),
                 _ => None,
@@ -193,34 +193,25 @@ impl Log {
         Ok(None)
     }
 
+    /// Collects the lists of `keys` after a number: what is in memory at one moment, and then what the files have.
     fn snapshot(&self, keys: &[UserKey], types: &[EventType], after: u64) -> io::Result<Snapshot> {
-        let max = self.retention.max_events_per_user;
         let hashes: Vec<KeyHash> = keys.iter().map(|key| self.hash(key)).collect();
-        let mut seen = {
+        let mut lists: Vec<List> = hashes.iter().map(|_| List::default()).collect();
+        let (bounds, sealed, file, path, floor) = {
             let parts = self.parts();
-            let mut lists: Vec<List> = Vec::with_capacity(hashes.len());
-            for hash in &hashes {
-                let mut list = List::default();
-                list.extend(&parts.active, None, *hash, types, Bounds { after, aged: parts.aged, max })?;
-                lists.push(list);
+            let bounds = Bounds { after, aged: parts.aged, max: self.retention.max_events_per_user };
+            for (list, hash) in lists.iter_mut().zip(&hashes) {
+                list.extend(&parts.active, None, *hash, types, bounds)?;
             }
-            let bounds = Bounds { after, aged: parts.aged, max };
-            let snapshot = Snapshot {
-                sealed: Arc::clone(&parts.sealed),
-                file: Arc::clone(&parts.active.file),
-                path: parts.active.path.clone(),
-                floor: parts.floor,
-                lists,
-            };
-            (snapshot, bounds)
+            let active = &parts.active;
+            (bounds, Arc::clone(&parts.sealed), Arc::clone(&active.file), active.path.clone(), parts.floor)
         };
-        let (snapshot, bounds) = (&mut seen.0, seen.1);
-        for (list, hash) in snapshot.lists.iter_mut().zip(hashes) {
-            for (i, segment) in snapshot.sealed.iter().enumerate().rev().take_while(|(_, segment)| segment.last > after) {
+        for (list, hash) in lists.iter_mut().zip(hashes) {
+            for (i, segment) in sealed.iter().enumerate().rev().take_while(|(_, segment)| segment.last > after) {
                 list.extend(segment, Some(i), hash, types, bounds)?;
             }
         }
-        Ok(seen.0)
+        Ok(Snapshot { sealed, file, path, floor, lists })
     }
 }
 

@@ -91,12 +91,11 @@ pub(super) fn open(folder: &Path, retention: Retention, limits: DiskLimits, now:
     let next_file = numbers.last().map_or(1, |last| last + 1);
     let head = segments.last().map_or(0, |last| last.last);
     let forgotten = segments.first().map_or(0, |oldest| oldest.head.first - 1);
-    let (active, next_file) = match segments.pop_if(|last| last.head.replaced.is_none()) {
-        Some(active) => (active, next_file),
-        None => {
-            let draft = Draft::begin(folder, next_file, Head::growing(next_file, head + 1)).map_err(failed)?;
-            (draft.finish(Index::default()).map_err(failed)?, next_file + 1)
-        }
+    let (active, next_file) = if let Some(active) = segments.pop_if(|last| last.head.replaced.is_none()) {
+        (active, next_file)
+    } else {
+        let draft = Draft::begin(folder, next_file, Head::growing(next_file, head + 1)).map_err(failed)?;
+        (draft.finish(Index::default()).map_err(failed)?, next_file + 1)
     };
     let lane = lane(&segments, &active, retention.dead_letters_max);
     let clock = segments.iter().map(|segment| segment.last_stamp).chain([active.last_stamp, now]).max().unwrap_or(now);
@@ -125,20 +124,25 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The numbers of the segments' files, ascending. Drafts that a crash has left are removed.
+/// The numbers of the segments' files, ascending. What a crash has left half done is removed: drafts, and indexes of segments that
+/// are gone.
 fn segment_numbers(folder: &Path) -> io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
+    let (mut numbers, mut indexes) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
         match (extension, number) {
             (Some("log"), Some(number)) => numbers.push(number),
+            (Some("idx"), Some(number)) => indexes.push((number, path)),
             (Some("tmp"), _) => fs::remove_file(&path)?,
             _ => {}
         }
     }
     numbers.sort_unstable();
+    for (_, orphan) in indexes.iter().filter(|(number, _)| numbers.binary_search(number).is_err()) {
+        fs::remove_file(orphan)?;
+    }
     Ok(numbers)
 }
 

@@ -244,25 +244,28 @@ impl Views<'_> {
         Some(keys)
     }
 
-    /// The frame for somebody who holds `wanted`, a part of `payload`, which holds these bytes; `Some(None)` if it has none.
-    pub(super) fn frame_for(&self, wanted: &[UserKey], payload: &Bytes) -> Option<Option<Frame>> {
+    /// The frame for somebody who holds `wanted`, a part of `payload`, which holds these bytes; `None` if it has none.
+    pub(super) fn frame_for(&self, wanted: &[UserKey], payload: &Bytes) -> Result<Option<Frame>, Undecodable> {
         debug_assert_eq!(self.payload.len(), payload.len());
         let mut read = self.read;
-        for _ in 0..read.u32()? {
+        for _ in 0..read.u32().ok_or(Undecodable)? {
             let mut concerned = false;
-            for _ in 0..read.u32()? {
-                let key = read.text()?;
-                concerned |= wanted.iter().any(|w| w.as_str() == key);
+            for _ in 0..read.u32().ok_or(Undecodable)? {
+                let key = read.text().ok_or(Undecodable)?;
+                concerned |= wanted.iter().any(|wanted| wanted.as_str() == key);
             }
-            let frame = read.bytes()?;
+            let bytes = read.bytes().ok_or(Undecodable)?.len();
             if concerned {
                 let end = payload.len() - read.0.len();
-                return Frame::from_stored(payload.slice(end - frame.len()..end)).map(Some);
+                return Frame::from_stored(payload.slice(end - bytes..end)).map(Some).ok_or(Undecodable);
             }
         }
-        Some(None)
+        Ok(None)
     }
 }
+
+/// The bytes are not what this release writes.
+pub(super) struct Undecodable;
 
 /// A dead letter, not yet decoded.
 pub(super) struct Letter<'a> {

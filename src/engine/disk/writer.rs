@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     index::{Index, LetterRow, Place},
     log::Log,
+    open::Opened,
     record::{self, EventHead, KeyHash},
     segment::{self, Head, Lookup},
 };
@@ -46,18 +47,18 @@ pub(super) enum Command {
 /// The writer's own state.
 pub(super) struct Writer {
     pub(super) log: Arc<Log>,
-    pub(super) hub: Arc<Hub>,
+    hub: Arc<Hub>,
     pub(super) file: Arc<File>,
     /// Bytes of the active segment that are durable.
     pub(super) durable: u64,
-    pub(super) next_file: u64,
+    next_file: u64,
     /// When writing failed and the file has not been mended since.
-    pub(super) broken: Option<Instant>,
-    pub(super) lane: Lane,
-    /// Taken while the log is open; freed when the writer ends.
-    pub(super) _lock: File,
+    broken: Option<Instant>,
+    lane: Lane,
+    /// Held while the log is open; freed when the writer ends.
+    _lock: File,
     /// Tells those who wait for the end, by being dropped.
-    pub(super) _done: watch::Sender<()>,
+    _done: watch::Sender<()>,
 }
 
 /// The dead letters that are kept: the number of the last, and the digests, oldest first.
@@ -91,6 +92,17 @@ struct Planned {
 type Waiting = (Delivery, oneshot::Sender<Result<Receipt, PublishError>>);
 
 impl Writer {
+    /// A writer of the log that was opened, which hands on to `hub` and drops `done` when it has ended.
+    pub(super) fn new(opened: Opened, hub: Arc<Hub>, done: watch::Sender<()>) -> Self {
+        let log = Arc::new(opened.log);
+        let (file, durable) = {
+            let parts = log.parts();
+            (Arc::clone(&parts.active.file), parts.active.bytes)
+        };
+        let Opened { lane, next_file, lock, .. } = opened;
+        Self { log, hub, file, durable, next_file, broken: None, lane, _lock: lock, _done: done }
+    }
+
     /// Works until the engine is closed or dropped.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut put_off = None;
@@ -103,9 +115,8 @@ impl Writer {
                     self.publish(group);
                 }
                 Command::Rotate => {
-                    if let Err(error) = self.rotate() {
-                        tracing::warn!(%error, "could not begin a new segment of the log");
-                    }
+                    // Logged where it happens; the next call of the housekeeping asks again.
+                    let _ = self.rotate();
                 }
                 Command::Close => commands.close(),
             }
@@ -135,20 +146,19 @@ impl Writer {
 
     fn publish(&mut self, waiting: Vec<Waiting>) {
         let (deliveries, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        match self.commit(deliveries) {
+        let results: Vec<_> = match self.commit(deliveries) {
+            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+            Err(error) => answers.iter().map(|_| Err(PublishError::Unavailable(error.to_string()))).collect(),
+        };
+        for (result, answer) in results.into_iter().zip(answers) {
             // Nobody may be left to hear the answer; the delivery is stored all the same.
-            Ok(receipts) => receipts.into_iter().zip(answers).for_each(|(receipt, answer)| drop(answer.send(Ok(receipt)))),
-            Err(error) => {
-                tracing::error!(%error, folder = %self.log.folder.display(), "the log cannot be written");
-                let refusal = PublishError::Unavailable(error.to_string());
-                answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal.clone()))));
-            }
+            let _ = answer.send(result);
         }
     }
 
     /// Stores deliveries as one group, hands their events on, and says what became of each.
     pub(super) fn commit(&mut self, deliveries: Vec<Delivery>) -> io::Result<Vec<Receipt>> {
-        self.mend()?;
+        self.prepare()?;
         let mut group = Group { clock: self.log.parts().clock, ..Group::default() };
         let body = record::begin_group(&mut group.bytes);
         let mut receipts = Vec::with_capacity(deliveries.len());
@@ -235,7 +245,10 @@ impl Writer {
         let written = self.file.write_all_at(group, self.durable).and_then(|()| self.file.sync_data());
         match &written {
             Ok(()) => self.durable += group.len() as u64,
-            Err(_) => self.broken = Some(Instant::now()),
+            Err(error) => {
+                tracing::error!(%error, folder = %self.log.folder.display(), "the log cannot be written");
+                self.broken = Some(Instant::now());
+            }
         }
         written
     }
@@ -271,30 +284,45 @@ impl Writer {
         }
     }
 
-    /// Makes a log that could not be written fit to be written again, at most once in a while; begins a new segment when this one
-    /// is full.
-    fn mend(&mut self) -> io::Result<()> {
-        if let Some(since) = self.broken {
-            if since.elapsed() < self.log.limits.mend_interval {
-                return Err(io::Error::other("an earlier write failed"));
-            }
-            self.broken = Some(Instant::now());
-            let path = self.log.parts().active.path.clone();
-            let file = OpenOptions::new().write(true).open(&path)?;
-            file.set_len(self.durable)?;
-            file.sync_all()?;
-            self.begin_segment()?;
-            self.broken = None;
-            tracing::info!(folder = %self.log.folder.display(), "the log can be written again");
-        } else if self.durable >= self.log.limits.segment_bytes_max {
-            self.rotate()?;
+    /// Makes the log fit to be written: begins a new segment when this one is full, and tries again after a failure, but not more
+    /// often than the interval says.
+    fn prepare(&mut self) -> io::Result<()> {
+        let Some(since) = self.broken else {
+            return if self.durable >= self.log.limits.segment_bytes_max { self.rotate() } else { Ok(()) };
+        };
+        if since.elapsed() < self.log.limits.mend_interval {
+            return Err(io::Error::other("an earlier write failed"));
         }
+        let folder = self.log.folder.display().to_string();
+        let mended = self.mend();
+        match &mended {
+            Ok(()) => tracing::info!(folder, "the log can be written again"),
+            Err(error) => {
+                tracing::error!(%error, folder, "the log still cannot be written");
+                self.broken = Some(Instant::now());
+            }
+        }
+        mended
+    }
+
+    fn mend(&mut self) -> io::Result<()> {
+        let path = self.log.parts().active.path.clone();
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(self.durable)?;
+        file.sync_all()?;
+        self.begin_segment()?;
+        self.broken = None;
         Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
         let is_empty = self.durable <= segment::HEAD_BYTES as u64;
-        if is_empty || self.broken.is_some() { Ok(()) } else { self.begin_segment() }
+        if is_empty || self.broken.is_some() {
+            return Ok(());
+        }
+        self.begin_segment().inspect_err(|error| {
+            tracing::error!(%error, folder = %self.log.folder.display(), "could not begin a new segment of the log");
+        })
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {

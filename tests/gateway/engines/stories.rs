@@ -126,7 +126,7 @@ async fn an_event_reaches_a_session_once_however_many_keys_match(bench: Bench) {
 }
 
 async fn a_user_keeps_so_many_events_and_learns_of_the_loss(bench: Bench) {
-    let bench = with_retention(bench, Retention { max_events_per_user: 3, ..retention() });
+    let bench = with_retention(&bench, Retention { max_events_per_user: 3, ..retention() });
     for _ in 0..5 {
         bench.publish_one(event("acme:1")).await;
     }
@@ -138,7 +138,7 @@ async fn a_user_keeps_so_many_events_and_learns_of_the_loss(bench: Bench) {
 }
 
 async fn one_person_loses_nothing_by_anothers_load(bench: Bench) {
-    let bench = with_retention(bench, Retention { max_events_per_user: 3, ..retention() });
+    let bench = with_retention(&bench, Retention { max_events_per_user: 3, ..retention() });
     let shared = bench.publish_one(event_at(NOON, &["acme:1", "acme:2"])).await;
     for _ in 0..5 {
         bench.publish_one(event("acme:1")).await;
@@ -267,6 +267,6 @@ fn retention() -> Retention {
     Retention { max_age: DAY, max_events_per_user: 1000, dead_letters_max: 5, publish_queue_max: 4096 }
 }
 
-fn with_retention(bench: Bench, retention: Retention) -> Bench {
+fn with_retention(bench: &Bench, retention: Retention) -> Bench {
     Bench::with(bench.kind, retention, bench.limits)
 }

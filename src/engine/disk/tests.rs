@@ -1,0 +1,133 @@
+//! What the disk does to a writer when it fails. `/dev/full` takes no byte, like a disk without space.
+
+use std::{fs, fs::OpenOptions, io, os::unix::fs::FileExt as _, time::Instant};
+
+use super::*;
+use crate::{
+    engine::Repetition,
+    event::{Audience, Dedupe, Draft, EventType},
+    hub::{HubLimits, Mailbox, MailboxLimits},
+};
+
+const NOON: Timestamp = Timestamp(1_800_000_000_000);
+const RETENTION: Retention =
+    Retention { max_age: Duration::from_hours(24), max_events_per_user: 100, dead_letters_max: 10, publish_queue_max: 10 };
+
+/// A writer without a thread, and a session that listens.
+struct Bench {
+    folder: tempfile::TempDir,
+    writer: Writer,
+    session: Mailbox,
+}
+
+impl Bench {
+    fn new(mend_interval: Duration) -> Self {
+        let mailbox = MailboxLimits { events_max: 100, bytes_max: 100_000 };
+        let hub = Hub::new(HubLimits { sessions_per_user_max: 9, mailbox });
+        let folder = tempfile::tempdir().unwrap();
+        let limits = DiskLimits { mend_interval, ..DiskLimits::default() };
+        let opened = open::open(folder.path(), RETENTION, limits, NOON).unwrap();
+        let session = hub.join(&[user()], &[]).unwrap();
+        Self { writer: Writer::new(opened, hub, watch::channel(()).0), folder, session }
+    }
+
+    /// Publishes an event under a delivery id; gives its number, and whether it is a repetition.
+    fn publish(&mut self, id: u8) -> io::Result<(u64, Option<Repetition>)> {
+        let audience = Audience { keys: vec![user()], members: format!(r#""id_was":{id}"#) };
+        let dedupe = Dedupe { key: [id; 16], digest: [id; 16], window: Duration::from_hours(1) };
+        let kind = EventType::unknown();
+        let draft = Draft { kind, at: NOON, audiences: vec![audience], dedupe: Some(dedupe) };
+        let delivery = Delivery { drafts: vec![draft], dead_letters: vec![], received: Instant::now() };
+        let receipts = self.writer.commit(vec![delivery])?;
+        Ok((receipts[0].events[0].position.seq, receipts[0].events[0].repetition))
+    }
+
+    fn fill_the_disk(&mut self) {
+        self.writer.file = Arc::new(OpenOptions::new().read(true).write(true).open("/dev/full").unwrap());
+    }
+
+    /// What the session was sent, as numbers.
+    fn heard(&mut self) -> Vec<u64> {
+        let mut mails = std::collections::VecDeque::new();
+        let _ = self.session.poll_take(&mut std::task::Context::from_waker(std::task::Waker::noop()), &mut mails);
+        mails.iter().map(|mail| mail.seq).collect()
+    }
+
+    /// Every event of a log opened anew: its number, and what its frame says.
+    fn reopened(self) -> Vec<String> {
+        let folder = self.folder;
+        drop(self.writer);
+        let opened = open::open(folder.path(), RETENTION, DiskLimits::default(), NOON).unwrap();
+        let seqs: Vec<u64> = (1..=opened.log.head()).collect();
+        let frames = opened.log.read(&[user()], &seqs).unwrap();
+        frames.iter().map(|(_, frame)| String::from_utf8(frame.as_json().to_vec()).unwrap()).collect()
+    }
+}
+
+fn user() -> UserKey {
+    UserKey::new("acme", "1").unwrap()
+}
+
+#[test]
+fn a_full_disk_refuses_and_the_retry_is_delivered_once() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    bench.fill_the_disk();
+    bench.publish(2).unwrap_err();
+    assert_eq!((bench.writer.log.head(), bench.heard()), (1, vec![1]));
+    // There is space again: the writer finds its file by itself.
+    assert_eq!(bench.publish(2).unwrap(), (2, None));
+    assert_eq!(bench.publish(2).unwrap(), (2, Some(Repetition::Same)));
+    assert_eq!(bench.publish(3).unwrap(), (3, None));
+    assert_eq!(bench.heard(), [2, 3]);
+    assert_eq!(bench.reopened().len(), 3);
+}
+
+#[test]
+fn a_group_whose_fdatasync_failed_is_cut_off_before_its_number_is_used_again() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    let (path, durable) = (bench.writer.log.parts().active.path.clone(), bench.writer.durable);
+    bench.publish(2).unwrap();
+    // The bytes of event 2 are on the disk, but for this writer they are not: as if its fdatasync had failed.
+    let whole = fs::read(&path).unwrap();
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    bench.fill_the_disk();
+    bench.publish(8).unwrap_err();
+    let path = bench.writer.log.parts().active.path.clone();
+    let tail = &whole[usize::try_from(durable).unwrap()..];
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(tail, durable).unwrap();
+    assert_eq!(bench.publish(9).unwrap(), (2, None));
+    assert_eq!(fs::metadata(&path).unwrap().len(), durable);
+    let events = bench.reopened();
+    assert_eq!(events.len(), 2);
+    assert!(events[1].contains(r#""id_was":9"#), "{events:?}");
+}
+
+#[test]
+fn a_disk_that_stays_broken_is_tried_again_only_after_the_interval() {
+    let mut bench = Bench::new(Duration::from_hours(1));
+    bench.fill_the_disk();
+    for _ in 0..3 {
+        bench.publish(1).unwrap_err();
+    }
+    assert_eq!((bench.writer.log.head(), bench.heard()), (0, vec![]));
+}
+
+#[test]
+fn a_folder_that_is_away_is_an_error_until_it_is_back() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    let away = bench.folder.path().with_extension("away");
+    fs::rename(bench.folder.path(), &away).unwrap();
+    bench.fill_the_disk();
+    for _ in 0..3 {
+        bench.publish(2).unwrap_err();
+    }
+    // What is there can still be read.
+    assert_eq!(bench.writer.log.read(&[user()], &[1]).unwrap().len(), 1);
+    fs::rename(&away, bench.folder.path()).unwrap();
+    assert_eq!(bench.publish(2).unwrap(), (2, None));
+    assert_eq!(bench.heard(), [1, 2]);
+}
