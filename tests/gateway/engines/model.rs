@@ -171,8 +171,10 @@ async fn run(kind: Kind, ops: &[Op]) {
         Retention { max_age: DAY, max_events_per_user: MAX_EVENTS, dead_letters_max: MAX_LETTERS, publish_queue_max: 8 };
     let mut bench = Bench::with(kind, retention, limits);
     let mut model = Model::default();
-    model.retain(NOON);
     let mut now = NOON;
+    // Only a log on disk is told the time when it is opened.
+    model.retain(now);
+    bench.engine.retain(now).await.unwrap();
     for op in ops {
         match op {
             Op::Publish(sketches, letters) => {
