@@ -1,7 +1,9 @@
 //! Every figure the gateway publishes, in one block. Labels come from the configuration or from our own words, never from input.
 
+use std::fmt::{self, Write as _};
+
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text::encode},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
@@ -50,12 +52,28 @@ pub struct KindLabel {
 }
 
 /// WebSocket or SSE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Carrier {
     /// `/v1/ws`.
     WebSocket,
     /// `/v1/sse`.
     Sse,
+}
+
+impl Carrier {
+    /// The word in figures, logs and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+        }
+    }
+}
+
+impl EncodeLabelValue for Carrier {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.as_str())
+    }
 }
 
 /// The carrier of a session.

@@ -1,4 +1,4 @@
-//! Carriers: they pump a [`Session`](crate::session::Session) into a socket. Pings, expiry and close codes live here; what to send does not.
+//! Carriers: they pump a [`Session`] into a socket. Pings, expiry and close codes live here; what to send does not.
 
 pub mod sse;
 pub mod websocket;
@@ -75,7 +75,13 @@ impl Streams {
         };
         self.metrics.opened.get_or_create(&OpenedLabels { carrier, resume }).inc();
         self.metrics.sessions.get_or_create(&CarrierLabel { carrier }).inc();
-        tracing::debug!(session = opening.session, ?carrier, resume, replayed = opening.replayed, "session begun");
+        tracing::debug!(
+            session = opening.session,
+            carrier = carrier.as_str(),
+            resume,
+            replayed = opening.replayed,
+            "session begun"
+        );
         Ok((session, Counted { metrics: Arc::clone(&self.metrics), carrier, code: 0 }))
     }
 

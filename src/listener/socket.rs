@@ -86,7 +86,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let mut socket = Socket::new(stream, Duration::from_millis(50));
         let error = loop {
-            if let Err(error) = socket.write_all(&[0; 65_536]).await {
+            if let Err(error) = socket.write_all(&[0; 8_192]).await {
                 break error;
             }
         };

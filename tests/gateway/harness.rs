@@ -97,6 +97,7 @@ impl Relay {
         Self::launch(folder, settings.to_owned(), "127.0.0.1:0".parse().unwrap()).await
     }
 
+    #[expect(clippy::unused_async, reason = "starting is awaited, as stopping is")]
     async fn launch(folder: TempDir, settings: String, listen: SocketAddr) -> Self {
         let file = folder.path().join("relay.toml");
         std::fs::write(&file, configuration(folder.path(), listen, &settings)).unwrap();
@@ -155,10 +156,10 @@ impl Relay {
     }
 
     /// One metric's value by its name and labels as exposed, 0 if it is not there yet.
-    pub(crate) async fn metric(&self, line: &str) -> f64 {
+    pub(crate) async fn metric(&self, line: &str) -> u64 {
         let text = self.http.get(format!("http://{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
         let value = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.trim().parse().unwrap())
+        value.map_or(0, |value| value.trim().parse().unwrap())
     }
 }
 

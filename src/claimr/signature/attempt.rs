@@ -17,7 +17,7 @@ use crate::{config::HmacAlgorithm, event::Timestamp};
 const LINES_MAX: usize = 8;
 /// Different Stripe timestamps of one delivery that are tried: each is a message of its own.
 const TIMED_MAX: usize = 4;
-/// The most HMACs that a delivery costs per secret: the body under three hashes; [`TIMED_MAX`] times `<t>.<body>`; and
+/// The most HMACs that a delivery costs per secret: the body under three hashes; `TIMED_MAX` times `<t>.<body>`; and
 /// `<id>.<t>.<body>` of `webhook-` and of `svix-`, each under both forms of the key.
 pub const HMACS_PER_SECRET_MAX: usize = 3 + TIMED_MAX + 2 * 2;
 

@@ -128,7 +128,7 @@ impl Writer {
         let limits = &self.log.limits;
         let mut bytes = weight(&first.0);
         let mut group = vec![first];
-        if !limits.group_pause.is_zero() && !commands.is_empty() {
+        if (1..limits.group_deliveries_enough).contains(&commands.len()) {
             std::thread::sleep(limits.group_pause);
         }
         while group.len() < limits.group_deliveries_max && bytes < limits.group_bytes_max {

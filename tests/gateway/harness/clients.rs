@@ -193,8 +193,8 @@ impl Sse {
         let (mut name, mut data) = ("message".to_owned(), String::new());
         for line in block.lines() {
             match line.split_once(": ") {
-                Some(("id", id)) => self.last_event_id = id.to_owned(),
-                Some(("event", event)) => name = event.to_owned(),
+                Some(("id", id)) => id.clone_into(&mut self.last_event_id),
+                Some(("event", event)) => event.clone_into(&mut name),
                 Some(("data", text)) => data += text,
                 Some(("retry", ms)) => self.retry = Some(ms.parse().unwrap()),
                 Some(("", _)) | None => {}
