@@ -4,12 +4,14 @@
 //! each with its key, where the value came from, and the remedy. What leaves this module is complete and consistent; secrets are
 //! resolved and cannot be printed.
 
+mod jwt_keys;
 pub mod load;
 pub mod mapping;
 mod mistake;
 mod network;
 mod print;
 mod reader;
+mod reload;
 mod secrets;
 mod sections;
 mod sources;
@@ -97,8 +99,11 @@ pub struct Auth {
     /// The platform of a `sub` without a colon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_platform: Option<String>,
-    /// The keys that tokens may be signed with.
+    /// The keys that tokens may be signed with; empty only if there is a set of keys.
     pub keys: Vec<JwtKey>,
+    /// Sets of such keys, fetched from their issuers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jwks: Vec<Jwks>,
     /// Signs stream tickets; absent: derived from the first HMAC key.
     #[serde(serialize_with = "print::secret", skip_serializing_if = "Option::is_none")]
     pub ticket_secret: Option<SecretString>,
@@ -125,6 +130,24 @@ pub struct JwtKey {
     #[serde(serialize_with = "print::moment_if_any", skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
     /// The setting it came from, such as `auth.keys[0]`, for messages.
+    #[serde(skip)]
+    pub setting: String,
+}
+
+/// A set of public keys (RFC 7517) that is fetched from where its issuer publishes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Jwks {
+    /// `https://…`, or `http://…` on loopback.
+    pub url: String,
+    /// The algorithms that its keys may be used with; none of them symmetric.
+    pub algs: Vec<jsonwebtoken::Algorithm>,
+    /// From one fetch to the next; at least 30 s.
+    #[serde(serialize_with = "print::duration")]
+    pub refresh: Duration,
+    /// How long the last good set is used while no other can be had.
+    #[serde(serialize_with = "print::duration")]
+    pub stale_max: Duration,
+    /// The setting it came from, such as `auth.keys[1].jwks`, for messages.
     #[serde(skip)]
     pub setting: String,
 }

@@ -17,7 +17,7 @@
 //! | [`hub`], [`session`], [`transport`] | who is connected; one client's stream; the carriers |
 //! | [`auth`] | who a client is |
 //! | [`event`], [`protocol`] | the nouns; the frames |
-//! | [`config`], [`metrics`], [`shutdown`], [`clock`] | what an operator decides and sees; the end; the only clock |
+//! | [`config`], [`swap`], [`metrics`], [`shutdown`], [`clock`] | what an operator decides, changes and sees; the end; the only clock |
 
 pub mod auth;
 pub mod claimr;
@@ -36,5 +36,6 @@ pub mod probe;
 pub mod protocol;
 pub mod session;
 pub mod shutdown;
+pub mod swap;
 pub mod telemetry;
 pub mod transport;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Admin, Auth, Config, EngineKind, JwtKey, KeyMaterial, Limits, Log, LogFormat, Server, Store,
+    Admin, Auth, Config, EngineKind, Limits, Log, LogFormat, Server, Store, jwt_keys,
     mistake::Wrong,
-    reader::{Report, Reported, Section, Seen},
+    reader::{Report, Reported, Section},
     secrets, sources,
     tree::{Node, Origin, Value},
     values::{self, address, choice, count, duration, name},
@@ -92,63 +92,21 @@ fn auth(s: &Section<'_>) -> Result<Auth, Reported> {
     let issuer = s.required("issuer", "issuer = \"https://app.example.com\", the \"iss\" of your tokens", name);
     let audience = s.required("audience", "audience = \"claimr-relay\", the \"aud\" of your tokens", name);
     let default_platform = s.optional("default_platform", values::platform);
-    let jwks = s.not_yet("jwks", "list the public keys in [[auth.keys]]");
-    let kids = Seen::default();
-    let keys = s.tables("keys", values::table_expected, |s| jwt_key(s, &kids)).and_then(|keys| {
-        let example = "[[auth.keys]] with alg and secret (or public_key): the key that signs your tokens";
-        if keys.is_empty() { Err(s.missing("keys", example)) } else { Ok(keys) }
-    });
+    let keys = jwt_keys::keys(s);
     let ticket_secret = secrets::optional(s, "ticket_secret", SECRET_BYTES_MIN);
     let leeway = s.required("leeway", "leeway = \"30s\"", duration(Duration::ZERO, LEEWAY_MAX));
     let token_life_max = s.required("token_life_max", "token_life_max = \"24h\"", duration(A_MOMENT, TOKEN_LIFE_MAX));
-    jwks?;
+    let (keys, jwks) = keys?;
     Ok(Auth {
         issuer: issuer?,
         audience: audience?,
         default_platform: default_platform?,
-        keys: keys?,
+        keys,
+        jwks,
         ticket_secret: ticket_secret?,
         leeway: leeway?,
         token_life_max: token_life_max?,
     })
-}
-
-fn jwt_key(s: &Section<'_>, kids: &Seen) -> Result<JwtKey, Reported> {
-    let alg = s.required("alg", "alg = \"HS256\", or what your tokens are signed with", values::algorithm);
-    let secret = secrets::optional(s, "secret", 1);
-    let public = secrets::optional(s, "public_key", 1);
-    let kid = s.optional("kid", name).and_then(|kid| kid.map(|kid| s.unique("kid", kid, kids)).transpose());
-    let not_after = s.optional("not_after", values::moment);
-    let jwks = s.not_yet("jwks", "write the key itself as public_key");
-    let (alg, secret, public) = (alg?, secret?, public?);
-    jwks?;
-    let symmetric = alg.family() == jsonwebtoken::AlgorithmFamily::Hmac;
-    let material = match (symmetric, secret, public) {
-        (true, Some(secret), None) => KeyMaterial::Secret(secret),
-        (false, None, Some(pem)) => public_key(s, secrecy::ExposeSecret::expose_secret(&pem))?,
-        (true, None, _) => return Err(s.missing("secret", "secret = { env = \"VARIABLE\" }, for an HS algorithm")),
-        (false, _, None) => {
-            return Err(s.missing("public_key", "public_key = { file = \"path\" }, PEM, for an RS, PS, ES or EdDSA algorithm"));
-        }
-        (true, _, Some(_)) => {
-            return Err(s.wrong("public_key", Wrong::new("an HS algorithm has no public key", "remove it, or change alg")));
-        }
-        (false, Some(_), _) => {
-            return Err(s.wrong("secret", Wrong::new("this algorithm has no secret", "remove it, or change alg to an HS one")));
-        }
-    };
-    Ok(JwtKey { alg, material, kid: kid?, not_after: not_after?, setting: s.path.clone() })
-}
-
-fn public_key(s: &Section<'_>, pem: &str) -> Result<KeyMaterial, Reported> {
-    let wrong = |problem, remedy| Err(s.wrong("public_key", Wrong::new(problem, remedy)));
-    if pem.contains("PRIVATE KEY") {
-        return wrong("a private key, which the gateway must not have", "write the public key: openssl pkey -in KEY -pubout");
-    }
-    if !pem.trim_start().starts_with("-----BEGIN ") {
-        return wrong("not in PEM form", "write the public key in PEM, which starts with -----BEGIN PUBLIC KEY-----");
-    }
-    Ok(KeyMaterial::PublicPem(pem.to_owned()))
 }
 
 fn admin(s: &Section<'_>, server: Option<&Server>) -> Result<Admin, Reported> {

@@ -268,3 +268,25 @@ pub(super) fn algorithm(node: &Node) -> Read<jsonwebtoken::Algorithm> {
         Wrong::new(format!("{} is not an algorithm that is supported", quote(text)), remedy)
     })
 }
+
+/// Where a key set is published: over TLS, unless it comes from this machine.
+pub(super) fn key_set_url(node: &Node) -> Read<String> {
+    let text = text(node)?;
+    let example = "write a URL such as \"https://app.example.com/.well-known/jwks.json\"";
+    let wrong = |why: &str, remedy: &str| Err(Wrong::new(format!("{} {why}", quote(text)), remedy));
+    let Ok(uri) = text.parse::<http::Uri>() else { return wrong("is not a URL", example) };
+    let host = uri.host().unwrap_or("");
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_loopback = host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback());
+    match uri.scheme_str() {
+        _ if host.is_empty() => wrong("is not a URL", example),
+        // Not quoted: what stands there may be a password.
+        _ if authority.contains('@') => Err(Wrong::new("a URL with a user name in it", "leave it out; it would be sent nowhere")),
+        _ if text.contains('#') => wrong("has a fragment (#…), which is never sent", "leave it out"),
+        Some("https") => Ok(text.to_owned()),
+        Some("http") if is_loopback => Ok(text.to_owned()),
+        Some("http") => wrong("is not encrypted: whoever is on the way could put keys of their own in", "write https://"),
+        _ => wrong("begins neither with https:// nor with http://", example),
+    }
+}
