@@ -1,10 +1,15 @@
 //! Who is connecting: from a JWT of the customer's backend, or a stream ticket of our own, to an [`Identity`].
 //!
-//! [`jwt::Verifier`] takes tokens, [`ticket::Tickets`] gives and takes tickets. Neither reads a clock, and neither says more to
-//! the outside than [`Rejection::close_code`]; the exact reason is for the operator's log and never quotes the credentials.
+//! [`Credentials`] is what the rest of the gateway asks: it holds the rules in force ([`jwt::Verifier`] takes tokens,
+//! [`ticket::Tickets`] gives and takes tickets), the key sets that are fetched for them, and what was [revoked](revocations). Nothing
+//! here reads the wall clock, and nothing says more to the outside than [`Rejection::close_code`]; the exact reason is for the operator's
+//! log and never quotes the credentials.
 
 mod claims;
+mod credentials;
+mod jwks;
 mod keys;
+pub mod revocations;
 
 pub mod jwt;
 pub mod ticket;
@@ -14,10 +19,15 @@ mod tests;
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+
 use crate::{
     event::{Timestamp, UserKey},
     protocol::CloseCode,
 };
+
+pub use credentials::{Credentials, Prepared};
+pub use jwks::KeySetHome;
 
 /// A person whose token was checked. Only the checkers of this module can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +36,31 @@ pub struct Identity {
     keys: Vec<UserKey>,
     /// When the token's life ends, without leeway.
     expires: Timestamp,
+    mark: TokenMark,
+}
+
+/// What tells one token of a person from another, as far as the token says it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenMark {
+    /// When it was issued (`iat`).
+    pub issued: Option<Timestamp>,
+    /// Its `jti`.
+    pub id: Option<TokenId>,
+}
+
+/// A token's `jti`, as a digest: short whatever the signer writes, and no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenId([u8; Self::BYTES]);
+
+impl TokenId {
+    const BYTES: usize = 16;
+
+    /// Of a `jti` as the token has it.
+    pub fn of(jti: &str) -> Self {
+        let mut bytes = [0; Self::BYTES];
+        bytes.copy_from_slice(&digest::digest(&digest::SHA256, jti.as_bytes()).as_ref()[..Self::BYTES]);
+        Self(bytes)
+    }
 }
 
 impl Identity {
@@ -36,7 +71,12 @@ impl Identity {
     pub const KEYS_BYTES_MAX: usize = 2_800;
 
     /// A person with these keys, repetitions of which are dropped. The caller has checked who says so.
-    fn new(user: UserKey, further: impl IntoIterator<Item = UserKey>, expires: Timestamp) -> Result<Self, Rejection> {
+    fn new(
+        user: UserKey,
+        further: impl IntoIterator<Item = UserKey>,
+        expires: Timestamp,
+        mark: TokenMark,
+    ) -> Result<Self, Rejection> {
         let mut bytes = user.as_str().len();
         let mut keys = vec![user];
         for key in further {
@@ -52,7 +92,7 @@ impl Identity {
             }
             keys.push(key);
         }
-        Ok(Self { keys, expires })
+        Ok(Self { keys, expires, mark })
     }
 
     /// Passes the person on unless the token's life was over `leeway` ago. Token and ticket share this rule, so that no ticket
@@ -75,6 +115,11 @@ impl Identity {
     pub fn expires(&self) -> Timestamp {
         self.expires
     }
+
+    /// Which of the person's tokens it was.
+    pub fn mark(&self) -> TokenMark {
+        self.mark
+    }
 }
 
 /// Why credentials were refused. The text is for the log; clients learn the code only.
@@ -86,6 +131,12 @@ pub enum Rejection {
     /// It never was, and never will be.
     #[error("the token is refused: {0}")]
     Invalid(&'static str),
+    /// Nobody knows a key that it could have been signed with; a key set that is fetched anew may.
+    #[error("the token is refused: {0}")]
+    UnknownKey(&'static str),
+    /// It was good until it, or its user, was revoked.
+    #[error("the token was revoked")]
+    Revoked,
     /// It is good, but not from this Origin.
     #[error("the ticket is bound to another origin")]
     WrongOrigin,
@@ -96,7 +147,8 @@ impl Rejection {
     pub fn close_code(self) -> CloseCode {
         match self {
             Self::Expired => CloseCode::TokenExpired,
-            Self::Invalid(_) => CloseCode::TokenRejected,
+            Self::Invalid(_) | Self::UnknownKey(_) => CloseCode::TokenRejected,
+            Self::Revoked => CloseCode::TokenRevoked,
             Self::WrongOrigin => CloseCode::Forbidden,
         }
     }

@@ -39,10 +39,9 @@ pub enum Command {
     /// Run the gateway with an embedded configuration, on loopback, to try it
     Dev(dev::Dev),
     /// Run the gateway until a signal stops it
-    #[command(
-        after_help = "SIGTERM or SIGINT drains: every client is told to come back elsewhere. A second one ends at once.\n\n\
-                            Example:\n  claimr-relay serve --config relay.toml"
-    )]
+    #[command(after_help = "SIGTERM or SIGINT drains: every client is told to come back elsewhere. A second one ends at once.\n\
+                            SIGHUP loads the configuration again: keys, secrets, origins, sources and most limits, without a disconnect.\n\n\
+                            Example:\n  claimr-relay serve --config relay.toml")]
     Serve(ConfigFile),
     /// Find all mistakes of a configuration at once
     CheckConfig(check_config::CheckConfig),

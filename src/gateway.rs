@@ -1,12 +1,17 @@
 //! Puts the parts together, runs them, and takes them apart again. The only module that knows all of them.
 
+mod reload;
+
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
-    auth::{jwt, ticket::Tickets},
+    auth::{
+        Credentials, KeySetHome, jwt,
+        revocations::{self, Revocations},
+    },
     claimr::signature,
     clock,
     config::{Config, EngineKind, Limits},
@@ -16,8 +21,8 @@ use crate::{
         memory::MemoryEngine,
     },
     http::{
-        self, ClientAddress, EdgeLimits, Origins, Public,
-        admin::{self, Admin},
+        self, ClientAddress, EdgeLimits, Origins, Public, Settings,
+        admin::{self, Admin, AdminToken, Revoking},
     },
     hub::{
         Hub, HubLimits, MailboxLimits,
@@ -29,8 +34,11 @@ use crate::{
     probe::Probe,
     protocol::{Close, CloseCode},
     shutdown::Shutdown,
+    swap::Swap,
     transport::{StreamLimits, Streams},
 };
+
+pub use reload::{Refused, Reloader};
 
 /// A gateway that has its ports and its log, and serves once it is [run](Gateway::run).
 pub struct Gateway {
@@ -41,6 +49,7 @@ pub struct Gateway {
     hub: Arc<Hub>,
     shutdown: Shutdown,
     drain_window: Duration,
+    reloader: Reloader,
 }
 
 /// Why a gateway did not start.
@@ -62,6 +71,9 @@ pub enum BindError {
     /// The data folder.
     #[error(transparent)]
     Log(#[from] disk::OpenError),
+    /// The data folder's list of revoked tokens.
+    #[error(transparent)]
+    Revocations(#[from] revocations::Unreadable),
 }
 
 /// A setting that its user refused.
@@ -85,57 +97,67 @@ impl Gateway {
     /// All that the gateway's parts find wrong with their settings. [`Gateway::bind`] refuses such a configuration.
     pub fn problems(config: &Config) -> Vec<SettingProblem> {
         let keys = jwt::Verifier::new(&config.auth, config.limits.token_bytes_max).err().unwrap_or_default();
-        let keys = keys.into_iter().map(|p| SettingProblem { setting: p.setting, problem: p.problem });
         let sources = config.sources.iter().flat_map(|source| signature::Verifier::new(source).err().unwrap_or_default());
-        keys.chain(sources.map(|p| SettingProblem { setting: p.setting, problem: p.problem })).collect()
+        keys.into_iter().map(SettingProblem::from).chain(sources.map(SettingProblem::from)).collect()
     }
 
-    /// Opens the log and binds both ports; serves nothing yet.
+    /// Opens the log and binds both ports, and begins to fetch key sets; serves nothing yet.
     pub fn bind(config: Config) -> Result<Self, BindError> {
         let limits = config.limits;
         let metrics = Arc::new(Metrics::default());
+        let shutdown = Shutdown::default();
         let hub = Hub::new(hub_limits(&limits));
-        let tokens = jwt::Verifier::new(&config.auth, limits.token_bytes_max).map_err(|problems| {
-            BindError::Settings(problems.into_iter().map(|p| SettingProblem { setting: p.setting, problem: p.problem }).collect())
-        })?;
         let public_listener = listen("server.listen", config.server.listen, &limits)?;
         let admin_listener = listen("server.admin_listen", config.server.admin_listen, &limits)?;
         let engine = open_log(&config, &hub)?;
-        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics)).map_err(bad_sources)?;
+        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics)).map_err(BindError::settings)?;
+        let revocations = match &config.store.engine {
+            EngineKind::Memory => Revocations::in_memory(),
+            EngineKind::Disk(folder) => Revocations::open(folder, clock::now())?,
+        };
+        let home = KeySetHome { shutdown: shutdown.clone(), metrics: Arc::clone(&metrics) };
+        let credentials = Credentials::new(&config.auth, limits.token_bytes_max, revocations, home);
+        let credentials = Arc::new(credentials.map_err(BindError::settings)?);
 
-        let shutdown = Shutdown::default();
         let streams = Streams {
             hub: Arc::clone(&hub),
             engine: Arc::clone(&engine),
-            tokens,
-            tickets: Tickets::from_config(&config.auth),
-            limits: stream_limits(&limits, config.auth.leeway),
+            credentials: Arc::clone(&credentials),
+            limits: Swap::new(stream_limits(&limits)),
             metrics: Arc::clone(&metrics),
             clock: clock::now,
         };
         let edge = EdgeLimits { header_fields_max: limits.header_fields_max, uri_bytes_max: limits.uri_bytes_max };
-        let public = Public {
+        let public = Arc::new(Public {
             ingest,
             streams: Arc::new(streams),
             admission: Admission::new(admission_limits(&limits)),
-            origins: Origins::new(config.server.allowed_origins),
-            client_address: ClientAddress::new(config.server.trusted_proxies),
+            settings: Swap::new(public_settings(&config)),
             read_timeout: Duration::from_secs(limits.read_timeout_s),
-            webhook_body_bytes_max: limits.webhook_body_bytes_max,
             shutdown: shutdown.clone(),
             clock: clock::now,
-        };
+        });
         let probe = Probe::new(Arc::clone(&hub), Arc::clone(&engine));
-        let admin = Admin { metrics, shutdown: shutdown.clone(), probe, clock: clock::now };
+        let token = AdminToken::new(config.admin.token.as_ref());
+        let revoking = Arc::new(Revoking { credentials, hub: Arc::clone(&hub), clock: clock::now });
+        let admin = Arc::new(Admin { metrics, shutdown: shutdown.clone(), probe, revoking, token, clock: clock::now });
+        let drain_window = config.server.drain_window;
+        let reloader = Reloader::new(config, Arc::clone(&public), Arc::clone(&admin));
         Ok(Self {
-            public: (public_listener, http::public(Arc::new(public))),
-            admin: (admin_listener, admin::routes(Arc::new(admin))),
+            public: (public_listener, http::public(public)),
+            admin: (admin_listener, admin::routes(admin)),
             edge,
             engine,
             hub,
             shutdown,
-            drain_window: config.server.drain_window,
+            drain_window,
+            reloader,
         })
+    }
+
+    /// Puts another configuration in force while the gateway runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// The public address, for those who asked for port 0.
@@ -150,7 +172,7 @@ impl Gateway {
 
     /// Serves until `stop` resolves; then drains, closes the log, and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, edge, engine, hub, shutdown, drain_window } = self;
+        let Self { public, admin, edge, engine, hub, shutdown, drain_window, reloader: _ } = self;
         for (listener, router) in [public, admin] {
             let router = Arc::new(router);
             let handle = move |request, peer| http::answer(&router, edge, request, peer);
@@ -230,9 +252,30 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
     Listener::bind(address, limits).map_err(|source| BindError::Listen { setting, address, source })
 }
 
-fn bad_sources(problems: Vec<signature::Problem>) -> BindError {
-    let problems = problems.into_iter().map(|p| SettingProblem { setting: p.setting, problem: p.problem });
-    BindError::Settings(problems.collect())
+fn public_settings(config: &Config) -> Settings {
+    Settings {
+        origins: Origins::new(config.server.allowed_origins.iter().cloned()),
+        client_address: ClientAddress::new(config.server.trusted_proxies.clone()),
+        webhook_body_bytes_max: config.limits.webhook_body_bytes_max,
+    }
+}
+
+impl BindError {
+    fn settings(problems: Vec<impl Into<SettingProblem>>) -> Self {
+        Self::Settings(problems.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<jwt::KeyProblem> for SettingProblem {
+    fn from(jwt::KeyProblem { setting, problem }: jwt::KeyProblem) -> Self {
+        Self { setting, problem }
+    }
+}
+
+impl From<signature::Problem> for SettingProblem {
+    fn from(signature::Problem { setting, problem }: signature::Problem) -> Self {
+        Self { setting, problem }
+    }
 }
 
 fn hub_limits(limits: &Limits) -> HubLimits {
@@ -259,12 +302,11 @@ fn sessions_by_file_limit() -> usize {
     usize::try_from(sessions).unwrap_or(usize::MAX)
 }
 
-fn stream_limits(limits: &Limits, leeway: Duration) -> StreamLimits {
+fn stream_limits(limits: &Limits) -> StreamLimits {
     StreamLimits {
         ping_interval: Duration::from_secs(limits.ping_interval_s),
         pong_timeout: Duration::from_secs(limits.pong_timeout_s),
         auth_timeout: Duration::from_secs(limits.auth_timeout_s),
-        leeway,
         client_message_bytes_max: limits.client_message_bytes_max,
         client_frames_per_s_max: limits.client_frames_per_s_max,
         client_frames_burst_max: limits.client_frames_burst_max,

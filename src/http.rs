@@ -22,7 +22,7 @@ use futures_util::future::{Either, FutureExt as _, ready};
 use hyper::body::Incoming;
 use tower_service::Service as _;
 
-use crate::{event::Timestamp, hub::admission::Admission, ingest::Ingest, shutdown::Shutdown, transport::Streams};
+use crate::{event::Timestamp, hub::admission::Admission, ingest::Ingest, shutdown::Shutdown, swap::Swap, transport::Streams};
 
 pub use client_address::ClientAddress;
 pub use edge::EdgeLimits;
@@ -37,18 +37,24 @@ pub struct Public {
     pub streams: Arc<Streams>,
     /// Gives out places for streams.
     pub admission: Arc<Admission>,
-    /// Whose pages may connect.
-    pub origins: Origins,
-    /// Who the peer is behind trusted proxies.
-    pub client_address: ClientAddress,
+    /// What a reload replaces.
+    pub settings: Swap<Settings>,
     /// For a webhook's body to arrive.
     pub read_timeout: Duration,
-    /// Bytes of a webhook's body.
-    pub webhook_body_bytes_max: usize,
     /// Whether the node is leaving.
     pub shutdown: Shutdown,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
+}
+
+/// What a reload replaces.
+pub struct Settings {
+    /// Whose pages may connect.
+    pub origins: Origins,
+    /// Who the peer is behind trusted proxies.
+    pub client_address: ClientAddress,
+    /// Bytes of a webhook's body.
+    pub webhook_body_bytes_max: usize,
 }
 
 /// The peer of a request's connection.

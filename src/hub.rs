@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod mailbox;
+mod revoke;
 
 use std::{
     sync::{
@@ -23,6 +24,7 @@ use smallvec::SmallVec;
 use crate::{
     event::{EventType, UserKey},
     protocol::{Close, CloseCode, Published},
+    swap::Swap,
 };
 
 use mailbox::Slot;
@@ -31,7 +33,7 @@ pub use mailbox::{Mail, Mailbox, MailboxLimits};
 /// The sessions of this node.
 pub struct Hub {
     members: DashMap<UserKey, Members>,
-    limits: HubLimits,
+    limits: Swap<HubLimits>,
     next_session: AtomicU64,
     sessions: AtomicUsize,
 }
@@ -63,22 +65,28 @@ impl Hub {
     pub fn new(limits: HubLimits) -> Arc<Self> {
         Arc::new(Self {
             members: DashMap::default(),
-            limits,
+            limits: Swap::new(limits),
             // A random start, so that numbers of two runs do not look alike in logs.
             next_session: AtomicU64::new(fastrand::u64(..) >> 16),
             sessions: AtomicUsize::new(0),
         })
     }
 
+    /// Bounds sessions that join from now on.
+    pub fn set_limits(&self, limits: HubLimits) {
+        self.limits.set(limits);
+    }
+
     /// Adds a session that hears `keys`, of which the first is the user it is counted under, and of events only `types` (all if empty).
     /// It is a member from now until the mailbox is dropped.
     pub fn join(self: &Arc<Self>, keys: &[UserKey], types: &[EventType]) -> Result<Mailbox, CloseCode> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-        let slot = Arc::new(Slot::new(number, keys, types, self.limits.mailbox));
+        let limits = self.limits.get();
+        let slot = Arc::new(Slot::new(number, keys, types, limits.mailbox));
         for (i, key) in keys.iter().enumerate() {
             let mut members = self.members.entry(key.clone()).or_default();
             let counted = members.iter().filter(|member| member.user() == key).count();
-            if i == 0 && counted >= self.limits.sessions_per_user_max {
+            if i == 0 && counted >= limits.sessions_per_user_max {
                 return Err(CloseCode::TooManySessions);
             }
             members.push(Arc::clone(&slot));

@@ -19,14 +19,18 @@ use crate::{
     engine::{Engine, PublishError, Receipt, Repetition},
     event::{Delivery, Draft, EventType, Position, Timestamp, UserKey},
     metrics::{KindLabel, Metrics, WebhookLabels},
+    swap::Swap,
 };
 
 /// Takes webhooks for every configured source.
 pub struct Ingest {
-    sources: HashMap<String, Source>,
+    sources: Swap<Sources>,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
 }
+
+/// Every sender by its name, found to be good.
+pub struct Sources(HashMap<String, Arc<Source>>);
 
 /// One sender, ready to be checked and understood.
 pub struct Source {
@@ -99,6 +103,12 @@ impl Ingest {
         engine: Arc<dyn Engine>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Vec<signature::Problem>> {
+        let sources = Self::prepare(sources, &metrics)?;
+        Ok(Self { sources: Swap::new(sources), engine, metrics })
+    }
+
+    /// Checks new sources without putting them in force.
+    pub fn prepare(sources: &[config::Source], metrics: &Metrics) -> Result<Sources, Vec<signature::Problem>> {
         let mut problems = Vec::new();
         let mut ready = HashMap::new();
         for source in sources {
@@ -107,17 +117,23 @@ impl Ingest {
                     let labels = WebhookLabels { source: source.name.clone(), outcome: "accepted" };
                     let accepted = metrics.webhooks.get_or_create(&labels).clone();
                     let reader = PayloadReader::new(source);
-                    ready.insert(source.name.clone(), Source { name: source.name.clone(), verifier, reader, accepted });
+                    let ready_source = Source { name: source.name.clone(), verifier, reader, accepted };
+                    ready.insert(source.name.clone(), Arc::new(ready_source));
                 }
                 Err(found) => problems.extend(found),
             }
         }
-        if problems.is_empty() { Ok(Self { sources: ready, engine, metrics }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Sources(ready)) } else { Err(problems) }
     }
 
     /// The source that `/hooks/<name>` means.
-    pub fn source(&self, name: &str) -> Option<&Source> {
-        self.sources.get(name)
+    pub fn source(&self, name: &str) -> Option<Arc<Source>> {
+        self.sources.get().0.get(name).cloned()
+    }
+
+    /// Puts new sources in force; webhooks on their way are seen through by the old ones.
+    pub fn replace(&self, sources: Sources) {
+        self.sources.set(sources);
     }
 
     /// Sees a webhook through to its answer.

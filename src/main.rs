@@ -1,13 +1,13 @@
 //! claimr-relay: arguments, allocator, signals; everything else is in the library.
 
-use std::{io, net::SocketAddr, process::ExitCode};
+use std::{future::pending, io, net::SocketAddr, process::ExitCode};
 
 use anyhow::Context as _;
 use claimr_relay::{
-    cli::{Cli, Command, Failure, check_config::load_checked, dev::Dev, verify},
+    cli::{Cli, Command, ConfigFile, Failure, check_config::load_checked, dev::Dev, verify},
     clock,
-    config::Config,
-    gateway::Gateway,
+    config::{Config, Mistakes},
+    gateway::{Gateway, Reloader, SettingProblem},
     telemetry,
 };
 use clap::Parser as _;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let outcome = match command {
         Command::Dev(command) => dev(&command).map(done),
-        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, |_, _| ())).map(done),
+        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, Some(file), |_, _| ())).map(done),
         Command::CheckConfig(command) => command.run().map(done),
         Command::Token(command) => command.run().map(done),
         Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
@@ -38,28 +38,34 @@ fn main() -> ExitCode {
 fn dev(command: &Dev) -> Result<(), Failure> {
     let prepared = command.prepare(clock::now())?;
     let config = prepared.config.clone();
-    run(config, |address, admin| println!("{}", prepared.instructions(address, admin)))
+    run(config, None, |address, admin| println!("{}", prepared.instructions(address, admin)))
 }
 
-/// Runs a gateway until a signal stops it. `serving` is told its addresses.
-fn run(config: Config, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
+/// Runs a gateway until a signal stops it. `serving` is told its addresses; SIGHUP loads `file` again, if there is one.
+fn run(config: Config, file: Option<ConfigFile>, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
     telemetry::init(&config.log).context("logging")?;
     // As many workers as the machine, or the container, has processors for us.
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::new().context("listening for signals")?;
+        let mut signals = Signals::new(file.is_some()).context("listening for signals")?;
         let (stop, stopped) = oneshot::channel::<()>();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-        let running = gateway(config, serving, async { drop(stopped.await) });
+        let gateway = Gateway::bind(config)?;
+        let (address, admin, reloader) = (gateway.address()?, gateway.admin_address()?, gateway.reloader());
+        tracing::info!(%address, %admin, "serving");
+        serving(address, admin);
+        let running = gateway.run(async { drop(stopped.await) });
         tokio::pin!(running);
         select! {
-            ended = &mut running => return ended,
-            name = signals.next() => tracing::info!(signal = name, "stopping; the next signal ends at once"),
+            () = &mut running => return Ok(()),
+            name = signals.stop_or_reload(|| reload(&reloader, file.as_ref())) => {
+                tracing::info!(signal = name, "stopping; the next signal ends at once");
+            }
         }
         drop(stop);
         select! {
-            ended = &mut running => ended,
-            name = signals.next() => anyhow::bail!("{name} came again before everybody was told to leave"),
+            () = &mut running => Ok(()),
+            name = signals.stop() => anyhow::bail!("{name} came again before everybody was told to leave"),
         }
     });
     // Whatever still runs has had its time, and must not hold up the end.
@@ -67,36 +73,67 @@ fn run(config: Config, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(
     Ok(outcome?)
 }
 
-/// Serves until `stop` is there, and everybody was told to leave.
-async fn gateway(
-    config: Config,
-    serving: impl FnOnce(SocketAddr, SocketAddr),
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let gateway = Gateway::bind(config)?;
-    let (address, admin) = (gateway.address()?, gateway.admin_address()?);
-    tracing::info!(%address, %admin, "serving");
-    serving(address, admin);
-    gateway.run(stop).await;
-    Ok(())
+/// Takes up the configuration file as it is now; or says all that is wrong with it, and changes nothing.
+fn reload(reloader: &Reloader, file: Option<&ConfigFile>) {
+    let Some(file) = file else { return };
+    let refused = match load_checked(file) {
+        Ok(config) => match reloader.apply(config) {
+            Ok(()) => return tracing::info!("the configuration is loaded again and in force"),
+            Err(refused) => {
+                for SettingProblem { setting, problem } in refused.0 {
+                    tracing::error!(key = setting, problem, "mistake in the configuration");
+                }
+                "it asks for what a running gateway cannot do".to_owned()
+            }
+        },
+        Err(Failure::Configuration(Mistakes(mistakes))) => {
+            for mistake in &mistakes {
+                let (key, origin) = (&mistake.key, &mistake.origin);
+                tracing::error!(key, origin, problem = mistake.problem, remedy = mistake.remedy, "mistake in the configuration");
+            }
+            "it has mistakes".to_owned()
+        }
+        Err(failure) => failure.to_string(),
+    };
+    tracing::error!(reason = refused, "the configuration was not loaded again; the one in force stays");
 }
 
-/// What a service manager, or a person at a terminal, says to end the program.
+/// What a service manager, or a person at a terminal, says to the program.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Only where there is something to load again: else a terminal that goes away ends us.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    fn new(reloads: bool) -> io::Result<Self> {
+        let hangup = reloads.then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup })
     }
 
-    /// The next signal's name.
-    async fn next(&mut self) -> &'static str {
+    /// The name of the next signal that ends the program.
+    async fn stop(&mut self) -> &'static str {
         select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// The same; until then each SIGHUP calls `reload`.
+    async fn stop_or_reload(&mut self, reload: impl Fn()) -> &'static str {
+        loop {
+            let hangup = async {
+                match &mut self.hangup {
+                    Some(hangup) => hangup.recv().await,
+                    None => pending().await,
+                }
+            };
+            select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = hangup => reload(),
+            }
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub refused: Family<CodeLabel, Counter>,
     /// Events sent from the log to sessions that had missed them.
     pub replayed: Counter,
+    /// Fetches of key sets: `loaded`, or `refused` for whatever reason.
+    pub key_sets: Family<KindLabel, Counter>,
 }
 
 /// What a webhook is counted under.
@@ -117,6 +119,7 @@ impl Default for Metrics {
             closed: Family::default(),
             refused: Family::default(),
             replayed: Counter::default(),
+            key_sets: Family::default(),
         };
         metrics.register();
         metrics
@@ -142,6 +145,7 @@ impl Metrics {
         r.register("sessions_closed", "Sessions ended, by close code; 0: the client left", self.closed.clone());
         r.register("streams_refused", "Streams refused before they became sessions", self.refused.clone());
         r.register("events_replayed", "Events sent from the log to sessions that had missed them", self.replayed.clone());
+        r.register("key_set_fetches", "Fetches of key sets: loaded, or refused for whatever reason", self.key_sets.clone());
     }
 
     /// The exposition in the `OpenMetrics` text format, version 1.0.0.

@@ -71,6 +71,7 @@ impl Session {
         types: &[EventType],
     ) -> Result<Self, CloseCode> {
         let mailbox = hub.join(identity.keys(), types)?;
+        mailbox.marked(identity.mark());
         let head = engine.head();
         let query = Missed { keys: identity.keys(), start, upto: head.seq, types };
         let backlog = engine.missed(query).await.map_err(|error| log_failed(&error))?;
@@ -109,6 +110,7 @@ impl Session {
         if identity.keys().len() != self.identity.keys().len() || !self.identity.keys().iter().all(proves) {
             return Err(CloseCode::StateReplaced);
         }
+        self.mailbox.marked(identity.mark());
         self.identity = identity;
         Ok(())
     }

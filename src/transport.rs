@@ -8,13 +8,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    auth::{Identity, Rejection, jwt, ticket::Tickets},
+    auth::{Credentials, Identity, Rejection},
     engine::{Engine, Start},
     event::{EventType, Timestamp},
     hub::{Hub, admission::Place},
     metrics::{Carrier, CarrierLabel, CodeLabel, Metrics, OpenedLabels},
     protocol::{Close, CloseCode, Control, Resume},
     session::{Opening, Outgoing, Session},
+    swap::Swap,
 };
 
 /// What every stream needs.
@@ -23,12 +24,10 @@ pub struct Streams {
     pub hub: Arc<Hub>,
     /// The log.
     pub engine: Arc<dyn Engine>,
-    /// Checks tokens.
-    pub tokens: jwt::Verifier,
-    /// Makes and checks tickets; absent if no secret for them is at hand.
-    pub tickets: Option<Tickets>,
-    /// The bounds of a stream.
-    pub limits: StreamLimits,
+    /// Checks tokens and tickets.
+    pub credentials: Arc<Credentials>,
+    /// The bounds of a stream; those in force when it began.
+    pub limits: Swap<StreamLimits>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The wall clock, for the life of tokens.
@@ -44,8 +43,6 @@ pub struct StreamLimits {
     pub pong_timeout: Duration,
     /// For the first `$auth`.
     pub auth_timeout: Duration,
-    /// How far the clocks of those who sign tokens may be behind ours.
-    pub leeway: Duration,
     /// Bytes of a client's message.
     pub client_message_bytes_max: usize,
     /// A client's frames a second in the long run.
@@ -67,6 +64,7 @@ pub struct Terms {
 impl Streams {
     async fn open(&self, carrier: Carrier, identity: Identity, terms: &Terms) -> Result<(Session, Counted), CloseCode> {
         let session = Session::open(&self.hub, &self.engine, identity, terms.start, &terms.types).await?;
+        self.still_good(session.identity())?;
         let opening = session.opening();
         let resume = match (opening.gap, opening.resume) {
             (Some(reason), _) => reason.as_str(),
@@ -85,12 +83,17 @@ impl Streams {
         Ok((session, Counted { metrics: Arc::clone(&self.metrics), carrier, code: 0 }))
     }
 
+    /// Whether a token that was good a moment ago was revoked before its session could be seen by whoever revoked it.
+    fn still_good(&self, identity: &Identity) -> Result<(), CloseCode> {
+        self.credentials.unless_revoked(identity, (self.clock)()).map_err(Rejection::close_code)
+    }
+
     /// The frames that every session begins with.
     fn greeting(&self, opening: Opening, identity: &Identity) -> (Control, Option<Control>) {
         let hello = Control::Hello {
             session: opening.session,
             id: opening.id,
-            ping: self.limits.ping_interval,
+            ping: self.limits.get().ping_interval,
             ttl: self.ttl(identity),
             resume: opening.resume,
             replayed: opening.replayed,
@@ -116,7 +119,7 @@ impl Streams {
 
     /// When the session has to end unless its token is renewed. Fixed now: a clock that jumps later ends nobody's session.
     fn end_of_token(&self, identity: &Identity) -> Instant {
-        Instant::now() + self.ttl(identity) + self.limits.leeway
+        Instant::now() + self.ttl(identity) + self.credentials.leeway()
     }
 }
 

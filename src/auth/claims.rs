@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Identity, Rejection, keys::KID_BYTES_MAX};
+use super::{Identity, Rejection, TokenId, TokenMark, keys::KID_BYTES_MAX};
 use crate::event::{InvalidUserKey, Timestamp, UserKey};
 
 /// The longest `sub` in bytes.
@@ -104,6 +104,8 @@ struct Claims<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     iat: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
+    jti: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
     keys: Option<&'a RawValue>,
 }
 
@@ -120,8 +122,10 @@ impl Rules {
         let claims: Claims<'_> =
             object(json).ok_or(Rejection::Invalid("the payload is not a JSON object with each claim once"))?;
         self.check_party(&claims)?;
-        let expires = self.check_life(&claims, now)?;
-        self.person(&claims, expires)?.unless_expired(self.leeway, now)
+        let (issued, expires) = self.check_life(&claims, now)?;
+        let id = claims.jti.map(|raw| read::<String>(raw, "jti is not a string")).transpose()?;
+        let mark = TokenMark { issued, id: id.as_deref().map(TokenId::of) };
+        self.person(&claims, expires, mark)?.unless_expired(self.leeway, now)
     }
 
     /// Did the right one say it, and to us?
@@ -135,8 +139,8 @@ impl Rules {
         refuse_if(!ours, "aud is not auth.audience")
     }
 
-    /// Has its life begun, and is it short enough? Returns its end.
-    fn check_life(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Timestamp, Rejection> {
+    /// Has its life begun, and is it short enough? Returns when it was issued, and its end.
+    fn check_life(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(Option<Timestamp>, Timestamp), Rejection> {
         let latest_now = now.plus(self.leeway);
         let exp = moment(claims.exp, "exp is not seconds since 1970")?.ok_or(Rejection::Invalid("exp is missing"))?;
         let nbf = moment(claims.nbf, "nbf is not seconds since 1970")?;
@@ -145,10 +149,10 @@ impl Rules {
         refuse_if(iat.is_some_and(|iat| iat > latest_now), "iat is in the future")?;
         // A token that does not say when it was issued counts as issued now, by the signer's clock.
         refuse_if(exp.since(iat.unwrap_or(latest_now)) > self.life_max, "exp is further away than auth.token_life_max")?;
-        Ok(exp)
+        Ok((iat, exp))
     }
 
-    fn person(&self, claims: &Claims<'_>, expires: Timestamp) -> Result<Identity, Rejection> {
+    fn person(&self, claims: &Claims<'_>, expires: Timestamp, mark: TokenMark) -> Result<Identity, Rejection> {
         let platform = self.default_platform.as_deref();
         let sub: String = required(claims.sub, "sub is missing", "sub is not a string")?;
         refuse_if(sub.is_empty(), "sub is empty")?;
@@ -164,7 +168,8 @@ impl Rules {
         };
         refuse_if(further.len() > Identity::KEYS_MAX, "keys has more than 32 entries")?;
         let further: Result<Vec<_>, _> = further.iter().map(|text| UserKey::parse(text, platform)).collect();
-        Identity::new(user, further.map_err(|_| Rejection::Invalid("keys has an entry that is not platform:account"))?, expires)
+        let further = further.map_err(|_| Rejection::Invalid("keys has an entry that is not platform:account"))?;
+        Identity::new(user, further, expires, mark)
     }
 }
 

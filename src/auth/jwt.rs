@@ -4,7 +4,7 @@
 //! The `jsonwebtoken` crate would check `nbf` and a missing `iss` or `aud` only when told, takes the last of two equal claims, and
 //! reads the clock itself. So it only signs here; signatures are checked by aws-lc with keys parsed once, and claims by us.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{AlgorithmFamily, EncodingKey};
@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{
     Identity, Rejection,
     claims::{Header, Rules},
+    jwks::KeySet,
     keys::KeyRing,
 };
 use crate::{
@@ -33,8 +34,17 @@ pub struct Verifier {
 impl Verifier {
     /// Parses the keys; what is wrong with any of them, or with the ticket secret, comes back at once, each with its setting.
     ///
-    /// A token above `token_bytes_max` bytes will be refused unread.
+    /// A token above `token_bytes_max` bytes will be refused unread. Knows no key set: [`Credentials`](super::Credentials) does.
     pub fn new(auth: &config::Auth, token_bytes_max: usize) -> Result<Self, Vec<KeyProblem>> {
+        Self::with_sets(auth, token_bytes_max, Vec::new())
+    }
+
+    /// As [`Verifier::new`], with sets of keys behind the configured ones.
+    pub(super) fn with_sets(
+        auth: &config::Auth,
+        token_bytes_max: usize,
+        sets: Vec<Arc<KeySet>>,
+    ) -> Result<Self, Vec<KeyProblem>> {
         let rules = Rules {
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
@@ -42,10 +52,15 @@ impl Verifier {
             leeway: auth.leeway,
             life_max: auth.token_life_max,
         };
-        Ok(Self { keys: KeyRing::new(auth)?, rules, token_bytes_max })
+        Ok(Self { keys: KeyRing::new(auth, sets)?, rules, token_bytes_max })
     }
 
-    /// Whom the token speaks for. Its claims are not read before its signature was found right.
+    /// The sets behind the configured keys.
+    pub(super) fn sets(&self) -> &[Arc<KeySet>] {
+        self.keys.sets()
+    }
+
+    /// Whom the token speaks for, by the keys at hand. Its claims are not read before its signature was found right.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, Rejection> {
         if token.len() > self.token_bytes_max {
             return Err(Rejection::Invalid("it is longer than limits.token_bytes_max"));

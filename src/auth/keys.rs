@@ -3,14 +3,17 @@
 //! Which key a token may use: a token with a `kid` only the key of that very `kid`; a token without one only keys without one, of
 //! which there may be several while they are rotated. So nobody who holds one key can pass for the holder of another. A signer
 //! whose library always sets a `kid` needs that `kid` in the configuration, even if there is only one key; the log says so.
+//!
+//! Where a key of the configuration and one of a fetched set have the same `kid`, the configuration's is the key of that `kid`; of two
+//! sets, the first one's is.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use aws_lc_rs::{encoding::AsDer, hmac, rsa::PublicEncryptingKey, signature as sig};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Rejection;
+use super::{Rejection, jwks::KeySet};
 use crate::{
     config::{self, JwtKey, KeyMaterial},
     event::Timestamp,
@@ -32,34 +35,49 @@ pub struct KeyProblem {
 }
 
 /// Every key, ready to check signatures with.
-pub(super) struct KeyRing(Vec<Key>);
-
-struct Key {
-    alg: Algorithm,
-    kid: Option<String>,
-    not_after: Option<Timestamp>,
-    check: Check,
+pub(super) struct KeyRing {
+    own: Vec<Key>,
+    sets: Vec<Arc<KeySet>>,
 }
 
-enum Check {
+/// One key.
+pub(super) struct Key {
+    pub(super) alg: Algorithm,
+    pub(super) kid: Option<String>,
+    pub(super) not_after: Option<Timestamp>,
+    pub(super) check: Check,
+}
+
+/// How a signature of a key is checked.
+pub(super) enum Check {
     /// Boxed, because it holds its hash states, more than a kilobyte.
     Hmac(Box<hmac::Key>),
+    /// A public key.
     Public(sig::ParsedPublicKey),
 }
 
+/// How near the keys of one place came to a token; the later, the nearer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Miss {
+    NotHere,
+    OtherAlgorithm,
+    Ended,
+    WrongSignature,
+}
+
 impl KeyRing {
-    /// Parses every key, and reports what is wrong with any of them, and with the ticket secret, at once.
-    pub(super) fn new(auth: &config::Auth) -> Result<Self, Vec<KeyProblem>> {
+    /// Parses every key, and reports what is wrong with any of them, and with the ticket secret, at once. `sets` stand behind them.
+    pub(super) fn new(auth: &config::Auth, sets: Vec<Arc<KeySet>>) -> Result<Self, Vec<KeyProblem>> {
         let mut problems = Vec::new();
         let mut report = |setting: &str, problem: String| problems.push(KeyProblem { setting: setting.to_owned(), problem });
-        if auth.keys.is_empty() {
+        if auth.keys.is_empty() && auth.jwks.is_empty() {
             report(
                 "auth.keys",
                 "no key is configured, so no token could be accepted; add one with `alg` and `secret`".to_owned(),
             );
         }
         let mut kids = HashSet::new();
-        let mut keys = Vec::with_capacity(auth.keys.len());
+        let mut own = Vec::with_capacity(auth.keys.len());
         for key in &auth.keys {
             if let Some(kid) = &key.kid {
                 if kid.is_empty() || kid.len() > KID_BYTES_MAX {
@@ -69,14 +87,19 @@ impl KeyRing {
                 }
             }
             match Check::new(key) {
-                Ok(check) => keys.push(Key { alg: key.alg, kid: key.kid.clone(), not_after: key.not_after, check }),
+                Ok(check) => own.push(Key { alg: key.alg, kid: key.kid.clone(), not_after: key.not_after, check }),
                 Err(problem) => report(&key.setting, problem),
             }
         }
         if let Some(Err(problem)) = auth.ticket_secret.as_ref().map(strong) {
             report("auth.ticket_secret", problem);
         }
-        if problems.is_empty() { Ok(Self(keys)) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { own, sets }) } else { Err(problems) }
+    }
+
+    /// The sets behind the configured keys.
+    pub(super) fn sets(&self) -> &[Arc<KeySet>] {
+        &self.sets
     }
 
     /// Whether the one key that `kid` names, or one of those without a `kid`, signed `message` with `alg`.
@@ -87,29 +110,52 @@ impl KeyRing {
         signature: &[u8],
         now: Timestamp,
     ) -> Result<(), Rejection> {
-        let (mut named, mut of_alg, mut in_time) = (false, false, false);
-        for key in self.0.iter().filter(|key| key.kid.as_deref() == kid) {
-            named = true;
-            if key.alg != alg {
-                continue;
+        let try_all = |keys: &[Key]| check_with(keys, (alg, kid), message, signature, now);
+        let mut nearest = match try_all(&self.own) {
+            Ok(()) => return Ok(()),
+            Err(miss) => miss,
+        };
+        for set in &self.sets {
+            // Where the kid is known, it is decided.
+            if kid.is_some() && nearest != Miss::NotHere {
+                break;
             }
-            of_alg = true;
-            if key.not_after.is_some_and(|end| now > end) {
-                continue;
-            }
-            in_time = true;
-            if key.check.passes(message, signature) {
-                return Ok(());
+            match try_all(&set.keys()) {
+                Ok(()) => return Ok(()),
+                Err(miss) => nearest = nearest.max(miss),
             }
         }
-        Err(Rejection::Invalid(match (named, of_alg, in_time) {
-            (false, ..) if kid.is_some() => "no key in auth.keys has its kid",
-            (false, ..) => "it has no kid, and every key in auth.keys has one",
-            (_, false, _) => "alg is not the one of its key",
-            (.., false) => "its key is past not_after",
-            _ => "the signature is wrong",
-        }))
+        Err(match nearest {
+            Miss::NotHere if kid.is_some() => Rejection::UnknownKey("no key in auth.keys has its kid"),
+            Miss::NotHere => Rejection::UnknownKey("it has no kid, and every key in auth.keys has one"),
+            Miss::OtherAlgorithm => Rejection::Invalid("alg is not the one of its key"),
+            Miss::Ended => Rejection::Invalid("its key is past not_after"),
+            Miss::WrongSignature => Rejection::Invalid("the signature is wrong"),
+        })
     }
+}
+
+fn check_with(
+    keys: &[Key],
+    (alg, kid): (Algorithm, Option<&str>),
+    message: &[u8],
+    signature: &[u8],
+    now: Timestamp,
+) -> Result<(), Miss> {
+    let mut nearest = Miss::NotHere;
+    for key in keys.iter().filter(|key| key.kid.as_deref() == kid) {
+        let miss = if key.alg != alg {
+            Miss::OtherAlgorithm
+        } else if key.not_after.is_some_and(|end| now > end) {
+            Miss::Ended
+        } else if key.check.passes(message, signature) {
+            return Ok(());
+        } else {
+            Miss::WrongSignature
+        };
+        nearest = nearest.max(miss);
+    }
+    Err(nearest)
 }
 
 impl Check {
@@ -165,7 +211,7 @@ fn hmac_algorithm(alg: Algorithm) -> hmac::Algorithm {
 }
 
 /// How a public key checks signatures of `alg`; `None` for HMAC. RSA below 2,048 bits passes none of them.
-fn public_algorithm(alg: Algorithm) -> Option<&'static dyn sig::VerificationAlgorithm> {
+pub(super) fn public_algorithm(alg: Algorithm) -> Option<&'static dyn sig::VerificationAlgorithm> {
     Some(match alg {
         Algorithm::RS256 => &sig::RSA_PKCS1_2048_8192_SHA256,
         Algorithm::RS384 => &sig::RSA_PKCS1_2048_8192_SHA384,
@@ -239,99 +285,10 @@ fn kind_of(der: &[u8]) -> Option<&'static str> {
 }
 
 /// The key type of the encryption side is the one that checks its size when it is made.
-fn is_strong_rsa(der: &[u8]) -> bool {
+pub(super) fn is_strong_rsa(der: &[u8]) -> bool {
     let x509 = sig::RsaSubjectPublicKey::from_der(der).ok().and_then(|key| key.as_der().ok());
     x509.is_some_and(|x509| PublicEncryptingKey::from_der(x509.as_ref()).is_ok())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::auth::tests::{NOW, SECRET, auth, fixture, hmac_key, public_key};
-
-    fn problems(auth: &config::Auth) -> Vec<KeyProblem> {
-        KeyRing::new(auth).err().unwrap_or_default()
-    }
-
-    #[test]
-    fn weak_and_misplaced_keys_are_refused_with_a_remedy() {
-        let (hs, rs) = (Algorithm::HS256, Algorithm::RS256);
-        let (p256, p384, rsa) = (fixture!("p256.pem"), fixture!("p384.pem"), fixture!("rsa-2048.pem"));
-        let two = format!("{p256}{p384}");
-        let odd = rsa.replace("PUBLIC KEY", "PARAMETERS");
-        let broken = p256.replace("MFkw", "MFkx");
-        for (key, wanted) in [
-            (hmac_key(hs, SECRET), None),
-            (hmac_key(hs, &"x".repeat(32)), None),
-            (hmac_key(hs, ""), Some("0 bytes")),
-            (hmac_key(hs, &"x".repeat(31)), Some("31 bytes, and at least 32")),
-            (hmac_key(Algorithm::HS512, "short"), Some("openssl rand -hex 32")),
-            (hmac_key(hs, rsa), Some("is a PEM file")),
-            (hmac_key(rs, SECRET), Some("set `public_key`")),
-            (public_key(hs, rsa), Some("set `secret`")),
-            (public_key(rs, rsa), None),
-            (public_key(rs, fixture!("rsa-2048-pkcs1.pem")), None),
-            (public_key(Algorithm::PS512, rsa), None),
-            (public_key(rs, fixture!("rsa-1024.pem")), Some("2,048 and 8,192 bits")),
-            (public_key(Algorithm::PS256, fixture!("rsa-1024.pem")), Some("2,048 and 8,192 bits")),
-            (public_key(rs, p256), Some("a key for P-256, but RS256 wants RSA")),
-            (public_key(rs, fixture!("rsa-2048.key.pem")), Some("is a private key")),
-            (public_key(Algorithm::ES256, fixture!("p256.key.pem")), Some("is a private key")),
-            (public_key(Algorithm::ES256, p256), None),
-            (public_key(Algorithm::ES256, p384), Some("a key for P-384, but ES256 wants P-256")),
-            (public_key(Algorithm::ES384, p256), Some("a key for P-256, but ES384 wants P-384")),
-            (public_key(Algorithm::ES384, fixture!("p521.pem")), Some("a key for P-521")),
-            (public_key(Algorithm::ES256, rsa), Some("a key for RSA, but ES256")),
-            (public_key(Algorithm::ES256, fixture!("rsa-2048-pkcs1.pem")), Some("not a public key")),
-            (public_key(Algorithm::ES256, fixture!("certificate.pem")), Some("openssl x509")),
-            (public_key(Algorithm::ES256, &broken), Some("cannot be read as a key for P-256")),
-            (public_key(Algorithm::ES256, &two), Some("not one PEM public key")),
-            (public_key(Algorithm::EdDSA, fixture!("ed25519.pem")), None),
-            (public_key(Algorithm::EdDSA, p256), Some("EdDSA wants Ed25519")),
-            (public_key(rs, ""), Some("not one PEM public key")),
-            (public_key(rs, SECRET), Some("not one PEM public key")),
-            (public_key(rs, &odd), Some("not a public key")),
-        ] {
-            let found = problems(&auth(vec![key.clone()]));
-            let text = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            match wanted {
-                None => assert_eq!(text, "", "{key:?}"),
-                Some(wanted) => assert!(text.starts_with("auth.keys[0]: ") && text.contains(wanted), "{key:?} → {text}"),
-            }
-            assert!(!text.contains(SECRET), "{text}");
-        }
-    }
-
-    #[test]
-    fn all_problems_come_at_once() {
-        let at = |i: usize, kid: Option<&str>, key: JwtKey| JwtKey {
-            kid: kid.map(str::to_owned),
-            setting: format!("auth.keys[{i}]"),
-            ..key
-        };
-        let strong = || hmac_key(Algorithm::HS256, SECRET);
-        let keys = vec![
-            at(0, Some("a"), strong()),
-            at(1, Some("a"), strong()),
-            at(2, Some(""), strong()),
-            at(3, Some(&"k".repeat(257)), strong()),
-            at(4, Some("b"), hmac_key(Algorithm::HS256, "short")),
-            at(5, None, strong()),
-            at(6, None, strong()),
-        ];
-        let found = problems(&config::Auth { ticket_secret: Some("weak".to_owned().into()), ..auth(keys) });
-        let settings: Vec<_> = found.iter().map(|p| p.setting.as_str()).collect();
-        assert_eq!(settings, ["auth.keys[1]", "auth.keys[2]", "auth.keys[3]", "auth.keys[4]", "auth.ticket_secret"]);
-        assert_eq!(problems(&auth(vec![]))[0].setting, "auth.keys");
-    }
-
-    #[test]
-    fn a_key_counts_up_to_its_last_moment() {
-        let key = JwtKey { not_after: Some(NOW), ..hmac_key(Algorithm::HS256, SECRET) };
-        let ring = KeyRing::new(&auth(vec![key])).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), b"m");
-        let check = |now| ring.check((Algorithm::HS256, None), b"m", tag.as_ref(), now);
-        assert_eq!(check(NOW), Ok(()));
-        assert_eq!(check(Timestamp(NOW.0 + 1)), Err(Rejection::Invalid("its key is past not_after")));
-    }
-}
+mod tests;

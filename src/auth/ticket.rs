@@ -3,9 +3,10 @@
 //! A ticket is good for SSE only, for the person and until the end of the token that it was given for, and for one Origin. Any node
 //! with the same configuration takes it, and a restart does not matter: its key is derived from the configuration.
 //!
-//! `crt1_<payload>.<HMAC-SHA-256>`, both base64url. The payload is binary: the expiry in ms (8 bytes, big-endian), 0 or 1 and the
-//! SHA-256 of the Origin, then each user key after a byte that holds its length less one. Everything left of the dot is signed.
-//! No ticket is a JWT, since it has two parts, and no JWT is a ticket, since `crt1_` does not decode to a `{`.
+//! `crt2_<payload>.<HMAC-SHA-256>`, both base64url. The payload is binary: the expiry in ms (8 bytes, big-endian); a byte whose bits say
+//! which of the next three are there: the SHA-256 of the Origin, the token's `iat` in ms (8 bytes), the digest of its `jti` (16 bytes); then
+//! each user key after a byte that holds its length less one. Everything left of the dot is signed. So a ticket is revoked with its token.
+//! No ticket is a JWT, since it has two parts, and no JWT is a ticket, since `crt2_` does not decode to a `{`.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::AlgorithmFamily;
 use secrecy::ExposeSecret;
 
-use super::{Identity, Rejection};
+use super::{Identity, Rejection, TokenId, TokenMark};
 use crate::{
     config::{self, KeyMaterial},
     event::{Timestamp, UserKey},
@@ -29,8 +30,8 @@ pub struct Tickets {
 impl Tickets {
     /// The longest ticket in bytes. The bounds of an [`Identity`] keep every issued one below it.
     pub const BYTES_MAX: usize = 4_096;
-    const PREFIX: &str = "crt1_";
-    const LABEL: &str = "claimr-relay ticket v1";
+    const PREFIX: &str = "crt2_";
+    const LABEL: &str = "claimr-relay ticket v2";
 
     /// Derives the signing key from `auth.ticket_secret`, or else from the first HMAC key; `None` when there is neither.
     ///
@@ -90,6 +91,11 @@ impl Tickets {
     }
 }
 
+/// The bits that say what a payload has.
+const BOUND: u8 = 1;
+const ISSUED: u8 = 2;
+const ID: u8 = 4;
+
 type OriginDigest = [u8; digest::SHA256_OUTPUT_LEN];
 
 /// A digest has the same length for every Origin, which bounds the ticket.
@@ -104,9 +110,13 @@ fn decode(part: &str) -> Result<Vec<u8>, Rejection> {
 }
 
 fn write(identity: &Identity, bound: Option<OriginDigest>) -> Vec<u8> {
+    let TokenMark { issued, id } = identity.mark();
+    let flag = |bit, set: bool| if set { bit } else { 0 };
     let mut payload = identity.expires().0.to_be_bytes().to_vec();
-    payload.push(u8::from(bound.is_some()));
+    payload.push(flag(BOUND, bound.is_some()) | flag(ISSUED, issued.is_some()) | flag(ID, id.is_some()));
     payload.extend(bound.iter().flatten());
+    payload.extend(issued.iter().flat_map(|issued| issued.0.to_be_bytes()));
+    payload.extend(id.iter().flat_map(|id| id.0));
     for key in identity.keys() {
         // A key has 3 to 256 bytes.
         let less_one = key.as_str().len() - 1;
@@ -118,11 +128,14 @@ fn write(identity: &Identity, bound: Option<OriginDigest>) -> Vec<u8> {
 
 fn read(payload: &[u8]) -> Option<(Identity, Option<OriginDigest>)> {
     let (expires, rest) = payload.split_first_chunk::<8>()?;
-    let (bound, mut rest) = match rest.split_first()? {
-        (0, rest) => (None, rest),
-        (1, rest) => rest.split_first_chunk().map(|(digest, rest)| (Some(*digest), rest))?,
-        _ => return None,
-    };
+    let (flags, rest) = rest.split_first()?;
+    if flags & !(BOUND | ISSUED | ID) != 0 {
+        return None;
+    }
+    let (bound, rest) = part(flags & BOUND, rest)?;
+    let (issued, rest) = part(flags & ISSUED, rest)?;
+    let (id, mut rest) = part(flags & ID, rest)?;
+    let mark = TokenMark { issued: issued.map(|ms| Timestamp(u64::from_be_bytes(ms))), id: id.map(TokenId) };
     let mut keys = Vec::new();
     while let Some((less_one, tail)) = rest.split_first() {
         let (key, tail) = tail.split_at_checked(usize::from(*less_one) + 1)?;
@@ -130,164 +143,17 @@ fn read(payload: &[u8]) -> Option<(Identity, Option<OriginDigest>)> {
         rest = tail;
     }
     let mut keys = keys.into_iter();
-    let identity = Identity::new(keys.next()?, keys, Timestamp(u64::from_be_bytes(*expires))).ok()?;
+    let identity = Identity::new(keys.next()?, keys, Timestamp(u64::from_be_bytes(*expires)), mark).ok()?;
     Some((identity, bound))
 }
 
-#[cfg(test)]
-mod tests {
-    use jsonwebtoken::Algorithm;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::auth::{
-        jwt::{Verifier, looks_like_jwt, mint},
-        tests::{NOW, SECRET, auth, fixture, hmac_key, hs256, public_key},
-    };
-
-    const APP: &str = "https://app.example.com";
-
-    fn tickets() -> Tickets {
-        Tickets::from_config(&hs256()).unwrap()
+/// The first `N` bytes, if `flag` says that they are there.
+fn part<const N: usize>(flag: u8, bytes: &[u8]) -> Option<(Option<[u8; N]>, &[u8])> {
+    if flag == 0 {
+        return Some((None, bytes));
     }
-
-    fn person(keys: &[&str]) -> Identity {
-        let mut keys = keys.iter().map(|text| UserKey::parse(text, None).unwrap());
-        Identity::new(keys.next().unwrap(), keys, NOW.plus(Duration::from_mins(15))).unwrap()
-    }
-
-    #[test]
-    fn a_ticket_speaks_for_the_person_of_the_token() {
-        let person = person(&["acme:42", "web3:0xabc0", "email:é@b.c"]);
-        for origin in [None, Some(APP)] {
-            let ticket = tickets().issue(&person, origin);
-            assert_eq!(tickets().verify(&ticket, origin, NOW), Ok(person.clone()), "{origin:?}");
-            assert!(ticket.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{ticket}");
-        }
-    }
-
-    #[test]
-    fn origins() {
-        for (issued_for, presented_by, good) in [
-            (Some(APP), Some(APP), true),
-            (Some(APP), None, true),
-            (Some(APP), Some("https://app.example.com:444"), false),
-            (Some(APP), Some("http://app.example.com"), false),
-            (Some(APP), Some("https://app.example.com.evil.io"), false),
-            (Some(APP), Some("null"), false),
-            (Some(APP), Some(""), false),
-            (None, None, true),
-            (None, Some(APP), false),
-            (None, Some(""), false),
-        ] {
-            let ticket = tickets().issue(&person(&["acme:42"]), issued_for);
-            let result = tickets().verify(&ticket, presented_by, NOW).map(|_| ());
-            let wanted = if good { Ok(()) } else { Err(Rejection::WrongOrigin) };
-            assert_eq!(result, wanted, "{issued_for:?} {presented_by:?}");
-        }
-    }
-
-    #[test]
-    fn a_ticket_ends_with_its_token() {
-        let auth = hs256();
-        let verifier = Verifier::new(&auth, 4_096).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let user = UserKey::new("acme", "42").unwrap();
-        let token = mint(&auth, &user, &[], Duration::from_mins(15), NOW).unwrap();
-        let identity = verifier.verify(&token, NOW).unwrap();
-        let ticket = tickets().issue(&identity, None);
-        let end = identity.expires();
-        for (now, good) in [(NOW, true), (end, true), (Timestamp(end.0 + 29_999), true), (Timestamp(end.0 + 30_000), false)] {
-            let wanted = if good { Ok(identity.clone()) } else { Err(Rejection::Expired) };
-            assert_eq!(verifier.verify(&token, now), wanted, "token at {now:?}");
-            assert_eq!(tickets().verify(&ticket, None, now), wanted, "ticket at {now:?}");
-        }
-    }
-
-    #[test]
-    fn token_and_ticket_never_pass_for_each_other() {
-        let auth = hs256();
-        let verifier = Verifier::new(&auth, 4_096).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let token = mint(&auth, &UserKey::new("acme", "42").unwrap(), &[], Duration::from_mins(15), NOW).unwrap();
-        let ticket = tickets().issue(&person(&["acme:42"]), None);
-        assert!(!looks_like_jwt(&ticket));
-        for ticket in [ticket.clone(), format!("{ticket}."), format!("e30.{ticket}"), ticket.replacen("crt1_", "", 1)] {
-            assert!(verifier.verify(&ticket, NOW).is_err(), "{ticket}");
-        }
-        let (signed, signature) = token.rsplit_once('.').unwrap();
-        for token in [token.clone(), format!("crt1_{token}"), format!("crt1_{}.{signature}", signed.replace('.', ""))] {
-            assert!(tickets().verify(&token, None, NOW).is_err(), "{token}");
-        }
-    }
-
-    #[test]
-    fn the_key_comes_from_the_configuration() {
-        let first = hmac_key(Algorithm::HS384, SECRET);
-        let second = hmac_key(Algorithm::HS256, "another secret, of somebody else");
-        let public = public_key(Algorithm::ES256, fixture!("p256.pem"));
-        let explicit = |secret: &str| Some(secret.to_owned().into());
-        let ticket = tickets().issue(&person(&["acme:42"]), None);
-        for (auth, good) in [
-            (hs256(), true),
-            (auth(vec![public.clone(), first.clone(), second.clone()]), true),
-            (auth(vec![second, first.clone()]), false),
-            (config::Auth { ticket_secret: explicit(SECRET), ..auth(vec![public.clone()]) }, true),
-            (config::Auth { ticket_secret: explicit("a secret for nothing but tickets!"), ..hs256() }, false),
-            (config::Auth { audience: "claimr-relay-staging".into(), ..hs256() }, false),
-            (config::Auth { issuer: "https://staging.example.com".into(), ..hs256() }, false),
-        ] {
-            let result = Tickets::from_config(&auth).unwrap().verify(&ticket, None, NOW).map(|_| ());
-            let wanted = if good { Ok(()) } else { Err(Rejection::Invalid("the ticket's signature is wrong")) };
-            assert_eq!(result, wanted, "{auth:?}");
-        }
-        assert!(Tickets::from_config(&auth(vec![public])).is_none());
-    }
-
-    #[test]
-    fn no_changed_ticket_passes() {
-        let good = tickets().issue(&person(&["acme:42"]), Some(APP));
-        let changed = [format!("{good}="), format!("{good}\n"), format!(" {good}"), good.replace('.', ".."), "x".repeat(5_000)];
-        let flipped = (0..good.len() * 8).filter_map(|bit| {
-            let mut bytes = good.clone().into_bytes();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            String::from_utf8(bytes).ok()
-        });
-        for ticket in flipped.chain((0..good.len()).map(|end| good[..end].to_owned())).chain(changed) {
-            assert!(matches!(tickets().verify(&ticket, Some(APP), NOW), Err(Rejection::Invalid(_))), "{ticket}");
-        }
-    }
-
-    #[test]
-    fn the_largest_person_fits_into_a_ticket() {
-        let mut keys: Vec<String> = (0..Identity::KEYS_MAX - 1).map(|i| format!("web3:{i:0>80}")).collect();
-        let rest = Identity::KEYS_BYTES_MAX - keys.iter().map(String::len).sum::<usize>();
-        keys.push(format!("a:{}", "x".repeat(rest - 2)));
-        let person = person(&keys.iter().map(String::as_str).collect::<Vec<_>>());
-        let ticket = tickets().issue(&person, Some(&"https://a.example".repeat(100)));
-        assert!(ticket.len() <= Tickets::BYTES_MAX, "{}", ticket.len());
-        assert_eq!(tickets().verify(&ticket, None, NOW), Ok(person));
-    }
-
-    proptest! {
-        #[test]
-        fn every_person_and_origin_reads_back(
-            accounts in proptest::collection::vec(".{1,40}", 1..20),
-            origin in proptest::option::of(".{0,60}"),
-            expires in NOW.0..,
-        ) {
-            let mut keys = accounts.iter().filter_map(|account| UserKey::new("acme", account).ok());
-            if let Some(user) = keys.next()
-                && let Ok(person) = Identity::new(user, keys, Timestamp(expires))
-            {
-                let ticket = tickets().issue(&person, origin.as_deref());
-                prop_assert!(ticket.len() <= Tickets::BYTES_MAX);
-                prop_assert_eq!(tickets().verify(&ticket, origin.as_deref(), NOW), Ok(person));
-            }
-        }
-
-        #[test]
-        fn no_text_passes_and_no_payload_panics(text in ".{0,200}|crt1_[A-Za-z0-9_-]{0,60}\\.[A-Za-z0-9_-]{43}", payload: Vec<u8>) {
-            prop_assert!(tickets().verify(&text, None, NOW).is_err());
-            let _ = read(&payload);
-        }
-    }
+    bytes.split_first_chunk().map(|(part, rest)| (Some(*part), rest))
 }
+
+#[cfg(test)]
+mod tests;

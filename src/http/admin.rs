@@ -1,17 +1,24 @@
-//! The operator's routes, on their own listener: metrics and health. Never reachable through the public one.
+//! The operator's routes, on their own listener: metrics, health, and what needs the admin token. Never reachable through the public one.
 
-use std::sync::Arc;
+mod bearer;
+mod revocations;
+
+use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
 
 use super::Problem;
 use crate::{event::Timestamp, metrics::Metrics, probe::Probe, shutdown::Shutdown};
+
+pub use bearer::AdminToken;
+pub use revocations::Revoking;
 
 /// What the operator's routes need.
 pub struct Admin {
@@ -21,6 +28,10 @@ pub struct Admin {
     pub shutdown: Shutdown,
     /// Whether the way from a webhook to a session is open.
     pub probe: Probe,
+    /// Takes tokens, until they are revoked.
+    pub revoking: Arc<Revoking>,
+    /// Who may use the admin API.
+    pub token: AdminToken,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
 }
@@ -31,9 +42,15 @@ pub fn routes(state: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
+        .nest("/admin/v1", api(&state))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state)
+}
+
+/// The admin API, behind its token.
+fn api(state: &Arc<Admin>) -> Router<Arc<Admin>> {
+    revocations::routes(&state.revoking).layer(from_fn_with_state(Arc::clone(state), bearer::check))
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -47,7 +64,14 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
     match admin.probe.check((admin.clock)()).await {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => {
+            let mut text = "ready\n".to_owned();
+            // No reason to send nobody here: webhooks are taken, and so are the tokens of other keys.
+            for setting in admin.revoking.credentials.missing_key_sets() {
+                let _ = writeln!(text, "warning: {setting} has no keys, so its tokens are refused; see the log");
+            }
+            text.into_response()
+        }
         Err(ill) => {
             tracing::error!(%ill, "not ready");
             (StatusCode::SERVICE_UNAVAILABLE, format!("{ill}\n")).into_response()

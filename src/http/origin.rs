@@ -45,7 +45,7 @@ pub(super) fn readable_by(origin: Option<&HeaderValue>, response: impl IntoRespo
 
 /// `OPTIONS`: a stranger's page learns nothing.
 pub(super) async fn preflight(State(public): State<Arc<Public>>, headers: HeaderMap) -> Response {
-    match public.origins.check(&headers) {
+    match public.settings.get().origins.check(&headers) {
         Ok(origin) => {
             let allow = [
                 (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),

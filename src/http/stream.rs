@@ -51,7 +51,7 @@ fn upgrade_websocket(
     headers: &HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    public.origins.check(headers)?;
+    public.settings.get().origins.check(headers)?;
     let upgrade = upgrade.map_err(|rejection| no_handshake(&rejection))?;
     refuse_token_in_url(query)?;
     // Before the upgrade, because after it a connection costs more than a flood should be able to ask for.
@@ -91,12 +91,13 @@ fn bounded(upgrade: WebSocketUpgrade, public: &Public, protocol: Option<String>)
     const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
     /// A frame is at most a webhook's body and our fields.
     const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+    let message_bytes_max = public.streams.limits.get().client_message_bytes_max;
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(public.streams.limits.client_message_bytes_max)
-        .max_frame_size(public.streams.limits.client_message_bytes_max);
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max);
     upgrade.protocols(protocol)
 }
 
@@ -121,7 +122,7 @@ pub(super) async fn sse(
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
-    let origin = match public.origins.check(&headers) {
+    let origin = match public.settings.get().origins.check(&headers) {
         Ok(origin) => origin,
         Err(problem) => return readable_by(None, problem),
     };
@@ -143,7 +144,7 @@ async fn open_sse(
     origin: Option<&HeaderValue>,
 ) -> Result<Response, Problem> {
     refuse_token_in_url(query)?;
-    let (identity, native) = identify(public, query, headers, origin)?;
+    let (identity, native) = identify(public, query, headers, origin).await?;
     let cursor = headers.get("last-event-id").map(|value| value.to_str().unwrap_or(""));
     let (start, types) = asked(query, cursor, (public.clock)())?;
     let body = match public.place(peer, headers) {
@@ -174,22 +175,20 @@ fn event_stream(body: Body) -> Response {
 }
 
 /// Who asks for an SSE stream, and whether it may be a native `EventSource`: that is who comes with a ticket.
-fn identify(
+async fn identify(
     public: &Public,
     query: &[(String, String)],
     headers: &HeaderMap,
     origin: Option<&HeaderValue>,
 ) -> Result<(Identity, bool), Problem> {
-    let now = (public.clock)();
+    let (credentials, now) = (&public.streams.credentials, (public.clock)());
     if let Some(token) = bearer(headers)? {
-        let identity = public.streams.tokens.verify(token, now).map_err(|rejection| unauthorized(Some(rejection)))?;
+        let identity = credentials.token(token, now).await.map_err(|rejection| unauthorized(Some(rejection)))?;
         return Ok((identity, false));
     }
-    let (Some(ticket), Some(tickets)) = (parameter(query, "ticket"), &public.streams.tickets) else {
-        return Err(unauthorized(None));
-    };
+    let Some(ticket) = parameter(query, "ticket") else { return Err(unauthorized(None)) };
     let origin = origin.and_then(|origin| origin.to_str().ok());
-    let identity = tickets.verify(ticket, origin, now).map_err(|rejection| unauthorized(Some(rejection)))?;
+    let identity = credentials.ticket(ticket, origin, now).map_err(|rejection| unauthorized(Some(rejection)))?;
     Ok((identity, true))
 }
 
@@ -213,7 +212,8 @@ pub(super) fn unauthorized(rejection: Option<Rejection>) -> Problem {
     let (code, message) = match rejection {
         None => ("token_missing", "a token is needed"),
         Some(Rejection::Expired) => ("token_expired", "the token is expired"),
-        Some(Rejection::Invalid(_)) => ("token_rejected", "the token is not accepted"),
+        Some(Rejection::Revoked) => ("token_revoked", "the token was revoked"),
+        Some(Rejection::Invalid(_) | Rejection::UnknownKey(_)) => ("token_rejected", "the token is not accepted"),
         Some(Rejection::WrongOrigin) => {
             return Problem::new(StatusCode::FORBIDDEN, "ticket_origin", "the ticket is bound to another origin");
         }
@@ -299,7 +299,7 @@ impl Public {
         if self.shutdown.is_draining() {
             return Err(away(CloseCode::Draining));
         }
-        let address = self.client_address.of(peer, headers);
+        let address = self.settings.get().client_address.of(peer, headers);
         self.admission.enter(address, Instant::now()).map_err(|no_place| match no_place {
             NoPlace::NodeFull => away(CloseCode::Overloaded),
             NoPlace::AddressFull | NoPlace::AddressTooFast => Refusal::Address(Problem::come_back(
@@ -325,6 +325,7 @@ fn no_session(code: CloseCode) -> Problem {
         CloseCode::TooManySessions => {
             Problem::come_back(StatusCode::TOO_MANY_REQUESTS, "too_many_sessions", "this user has too many sessions")
         }
+        CloseCode::TokenRevoked => unauthorized(Some(Rejection::Revoked)),
         CloseCode::Draining => Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "draining", "the gateway is shutting down"),
         CloseCode::Overloaded => Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "the gateway is full"),
         _ => Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "the log cannot be read"),

@@ -34,11 +34,12 @@ pub(super) async fn receive(
     let scope = target.scope.map(|scope| EventType::new(&scope).ok_or_else(Problem::not_found)).transpose()?;
     let (head, body) = request.into_parts();
     check_type(&head.headers)?;
-    let body = tokio::time::timeout(public.read_timeout, collect(body, public.webhook_body_bytes_max))
+    let bytes_max = public.settings.get().webhook_body_bytes_max;
+    let body = tokio::time::timeout(public.read_timeout, collect(body, bytes_max))
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time"))??;
     let webhook = Webhook { scope, headers: &head.headers, body, now: (public.clock)(), received };
-    Ok(public.ingest.receive(source, webhook).await.map(Answer)?)
+    Ok(public.ingest.receive(&source, webhook).await.map(Answer)?)
 }
 
 fn unknown_source() -> Problem {

@@ -11,6 +11,8 @@ use std::{
 
 use dashmap::{DashMap, mapref::entry::Entry};
 
+use crate::swap::Swap;
+
 /// The bounds of [`Admission`].
 #[derive(Clone, Copy, Debug)]
 pub struct AdmissionLimits {
@@ -35,7 +37,7 @@ pub enum NoPlace {
 
 /// Gives out places for sessions.
 pub struct Admission {
-    limits: AdmissionLimits,
+    limits: Swap<AdmissionLimits>,
     sessions: AtomicUsize,
     addresses: DashMap<IpAddr, Address>,
     /// When this many addresses are remembered, idle ones are forgotten.
@@ -62,30 +64,35 @@ impl Admission {
     /// Nobody is here yet.
     pub fn new(limits: AdmissionLimits) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            limits: Swap::new(limits),
             sessions: AtomicUsize::new(0),
             addresses: DashMap::new(),
             sweep_at: AtomicUsize::new(Self::ADDRESSES_BEFORE_SWEEP),
         })
     }
 
+    /// Bounds those who come from now on; nobody has to leave.
+    pub fn set_limits(&self, limits: AdmissionLimits) {
+        self.limits.set(limits);
+    }
+
     /// Takes a place for a session from `address` at `now`.
     pub fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Place, NoPlace> {
-        let address = network_of(address);
+        let (address, limits) = (network_of(address), self.limits.get());
         if self.addresses.len() >= self.sweep_at.load(Ordering::Relaxed) {
             self.forget_idle(now);
         }
         {
             let mut entry = self.addresses.entry(address).or_insert_with(|| Address {
                 sessions: 0,
-                allowance: f64::from(self.limits.new_sessions_per_address_per_s_max),
+                allowance: f64::from(limits.new_sessions_per_address_per_s_max),
                 refilled: now,
             });
-            entry.admit(now, &self.limits)?;
+            entry.admit(now, &limits)?;
         }
         // Made before the node's limit is asked, so that refusing gives everything back by dropping it.
         let place = Place { admission: Arc::clone(self), address };
-        if self.sessions.fetch_add(1, Ordering::Relaxed) >= self.limits.sessions_max {
+        if self.sessions.fetch_add(1, Ordering::Relaxed) >= limits.sessions_max {
             return Err(NoPlace::NodeFull);
         }
         Ok(place)
@@ -94,7 +101,7 @@ impl Admission {
     /// Forgets addresses without a session whose rate has recovered. The next sweep comes when twice as many are there as stayed, so
     /// that a sweep costs each newcomer a constant.
     fn forget_idle(&self, now: Instant) {
-        let full = f64::from(self.limits.new_sessions_per_address_per_s_max);
+        let full = f64::from(self.limits.get().new_sessions_per_address_per_s_max);
         self.addresses.retain(|_, a| a.sessions > 0 || a.allowance_at(now, full) < full);
         self.sweep_at.store((2 * self.addresses.len()).max(Self::ADDRESSES_BEFORE_SWEEP), Ordering::Relaxed);
     }

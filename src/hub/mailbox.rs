@@ -10,6 +10,7 @@ use std::{
 
 use super::Hub;
 use crate::{
+    auth::TokenMark,
     event::{EventType, UserKey},
     protocol::{Close, CloseCode, Frame},
 };
@@ -48,6 +49,11 @@ impl Mailbox {
     /// The session's number.
     pub fn session(&self) -> u64 {
         self.slot.number
+    }
+
+    /// Notes which token the session goes on with.
+    pub fn marked(&self, mark: TokenMark) {
+        self.slot.lock().mark = mark;
     }
 
     /// Why the session is over, if it is.
@@ -101,6 +107,7 @@ struct State {
     /// The newest event that was put here: one that reaches a session under several keys is put once.
     newest: u64,
     closed: Option<Close>,
+    mark: TokenMark,
     waker: Option<Waker>,
 }
 
@@ -116,6 +123,11 @@ impl Slot {
     /// The key that the session is counted under.
     pub(super) fn user(&self) -> &UserKey {
         &self.keys[0]
+    }
+
+    /// Which token it goes on with.
+    pub(super) fn mark(&self) -> TokenMark {
+        self.lock().mark
     }
 
     /// Queues an event; true if the session will be sent it.
@@ -140,12 +152,14 @@ impl Slot {
         true
     }
 
-    /// Ends the session; the first reason stands.
-    pub(super) fn close(&self, close: Close) {
+    /// Ends the session; the first reason stands. True if this is the first.
+    pub(super) fn close(&self, close: Close) -> bool {
         let state = self.lock();
-        if state.closed.is_none() {
+        let first = state.closed.is_none();
+        if first {
             end(state, close);
         }
+        first
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -49,9 +49,11 @@ pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Re
     if let Some(gap) = gap {
         first += &gap.to_sse();
     }
-    let (ping_at, end_of_token) = (Instant::now() + streams.limits.ping_interval, streams.end_of_token(session.identity()));
+    let ping_interval = streams.limits.get().ping_interval;
+    let (ping_at, end_of_token) = (Instant::now() + ping_interval, streams.end_of_token(session.identity()));
     let alarm = Box::pin(sleep_until(ping_at.min(end_of_token)));
-    let pump = Pump { first: Some(first), session, streams, counted, ping_at, end_of_token, alarm, _place: terms.place };
+    let (first, _place) = (Some(first), terms.place);
+    let pump = Pump { first, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place };
     Ok(Body::from_stream(stream::unfold(Some(Box::new(pump)), async |pump| pump?.next().await)))
 }
 
@@ -65,6 +67,7 @@ struct Pump {
     session: Session,
     streams: Arc<Streams>,
     counted: Counted,
+    ping_interval: Duration,
     ping_at: Instant,
     end_of_token: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -98,7 +101,7 @@ impl Pump {
         if now >= self.end_of_token {
             return Err(CloseCode::TokenExpired.into());
         }
-        self.ping_at = now + self.streams.limits.ping_interval;
+        self.ping_at = now + self.ping_interval;
         self.alarm.as_mut().reset(self.ping_at.min(self.end_of_token));
         Ok(Next::Events(Vec::new()))
     }

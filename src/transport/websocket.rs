@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Counted, Streams, Terms, rejected};
+use super::{Counted, StreamLimits, Streams, Terms, rejected};
 use crate::{
     auth::Identity,
     metrics::Carrier,
@@ -39,8 +39,8 @@ impl<T: Into<Close>> From<T> for End {
 
 /// Serves one connection until it ends. Without a `token`, the first frame has to bring one.
 pub async fn serve(socket: WebSocket, streams: Arc<Streams>, token: Option<String>, terms: Terms) {
-    let patience = Patience::new(&streams);
-    let mut connection = Connection { socket, streams, patience };
+    let limits = *streams.limits.get();
+    let mut connection = Connection { socket, streams, limits, patience: Patience::new(&limits) };
     let mut counted = None;
     let Err(end) = connection.run(token, terms, &mut counted).await;
     if let End::Close(close) = end {
@@ -54,13 +54,14 @@ pub async fn serve(socket: WebSocket, streams: Arc<Streams>, token: Option<Strin
 
 /// Tells a client that was let in for nothing else why it cannot stay: browsers hide the status of a refused handshake.
 pub async fn refuse(socket: WebSocket, streams: Arc<Streams>, close: Close) {
-    let patience = Patience::new(&streams);
-    Connection { socket, streams, patience }.close(close).await;
+    let limits = *streams.limits.get();
+    Connection { socket, streams, limits, patience: Patience::new(&limits) }.close(close).await;
 }
 
 struct Connection {
     socket: WebSocket,
     streams: Arc<Streams>,
+    limits: StreamLimits,
     patience: Patience,
 }
 
@@ -69,7 +70,7 @@ type Never = std::convert::Infallible;
 impl Connection {
     async fn run(&mut self, token: Option<String>, terms: Terms, counted: &mut Option<Counted>) -> Result<Never, End> {
         let identity = match token {
-            Some(token) => self.verify(&token)?,
+            Some(token) => verify(&self.streams, &token).await?,
             None => self.first_auth().await?,
         };
         let streams = Arc::clone(&self.streams);
@@ -87,7 +88,7 @@ impl Connection {
     }
 
     async fn pump(&mut self, mut session: Session) -> Result<Never, End> {
-        let mut pulse = Pulse::new(&self.streams, session.identity());
+        let mut pulse = Pulse::new(&self.limits, self.streams.end_of_token(session.identity()));
         let alarm = sleep_until(pulse.next());
         pin!(alarm);
         loop {
@@ -131,8 +132,8 @@ impl Connection {
             return Err(CloseCode::NoPong.into());
         }
         if now >= pulse.ping_at {
-            pulse.ping_at = now + self.streams.limits.ping_interval;
-            pulse.pong_due.get_or_insert(now + self.streams.limits.pong_timeout);
+            pulse.ping_at = now + self.limits.ping_interval;
+            pulse.pong_due.get_or_insert(now + self.limits.pong_timeout);
             self.queue(Control::Ping).await?;
             self.socket.feed(Message::Ping(bytes::Bytes::new())).await.map_err(|_| End::Left)?;
             self.flush().await?;
@@ -144,7 +145,8 @@ impl Connection {
     async fn take(&mut self, message: Incoming, session: &mut Session, pulse: &mut Pulse) -> Result<(), End> {
         match self.read(message)? {
             Said::Auth(token) => {
-                session.renew(self.verify(&token)?)?;
+                session.renew(verify(&self.streams, &token).await?)?;
+                self.streams.still_good(session.identity())?;
                 pulse.end_of_token = self.streams.end_of_token(session.identity());
                 let ttl = self.streams.ttl(session.identity());
                 self.queue(Control::AuthOk { ttl }).await?;
@@ -184,22 +186,18 @@ impl Connection {
 
     /// Waits for the first frame, which has to be `$auth`.
     async fn first_auth(&mut self) -> Result<Identity, End> {
-        let by = self.streams.limits.auth_timeout;
+        let by = self.limits.auth_timeout;
         let first = async {
             loop {
                 let message = self.socket.next().await;
                 match self.read(message)? {
-                    Said::Auth(token) => return self.verify(&token),
+                    Said::Auth(token) => return verify(&self.streams, &token).await,
                     Said::Nonsense => return Err(CloseCode::TokenMissing.into()),
                     Said::Ping | Said::Pong => {}
                 }
             }
         };
         timeout(by, first).await.unwrap_or(Err(CloseCode::TokenMissing.into()))
-    }
-
-    fn verify(&self, token: &str) -> Result<Identity, End> {
-        Ok(self.streams.tokens.verify(token, (self.streams.clock)()).map_err(rejected)?)
     }
 
     async fn queue(&mut self, control: Control) -> Result<(), End> {
@@ -222,6 +220,10 @@ impl Connection {
         }
         let _ = timeout(CLOSE_PATIENCE, async { while let Some(Ok(_)) = self.socket.next().await {} }).await;
     }
+}
+
+async fn verify(streams: &Streams, token: &str) -> Result<Identity, End> {
+    Ok(streams.credentials.token(token, (streams.clock)()).await.map_err(rejected)?)
 }
 
 /// A frame of the client, understood.
@@ -254,10 +256,10 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn new(streams: &Streams, identity: &Identity) -> Self {
+    fn new(limits: &StreamLimits, end_of_token: Instant) -> Self {
         // The first ping comes at a random time, so that sessions that began together do not beat together.
-        let first_ping = streams.limits.ping_interval.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
-        Self { ping_at: Instant::now() + first_ping, pong_due: None, end_of_token: streams.end_of_token(identity) }
+        let first_ping = limits.ping_interval.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+        Self { ping_at: Instant::now() + first_ping, pong_due: None, end_of_token }
     }
 
     fn next(&self) -> Instant {
@@ -279,9 +281,9 @@ impl Patience {
     /// So many messages in a row that make no sense end the session.
     const STRIKES_MAX: u8 = 3;
 
-    fn new(streams: &Streams) -> Self {
-        let burst = f64::from(streams.limits.client_frames_burst_max);
-        let per_s = f64::from(streams.limits.client_frames_per_s_max);
+    fn new(limits: &StreamLimits) -> Self {
+        let burst = f64::from(limits.client_frames_burst_max);
+        let per_s = f64::from(limits.client_frames_per_s_max);
         let refilled = Instant::now();
         Self { frames: burst, refilled, per_s, burst, strikes: 0 }
     }

@@ -1,0 +1,176 @@
+//! `/admin/v1/revocations`: ends the life of tokens before their time, at once, on this node and after its restart.
+
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use axum::{
+    Json, Router,
+    extract::{
+        Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+use super::super::Problem;
+use crate::{
+    auth::{
+        Credentials,
+        revocations::{Revocation, Subject},
+    },
+    event::{Timestamp, UserKey},
+    hub::Hub,
+};
+
+/// What these routes need.
+pub struct Revoking {
+    /// Refuses what is revoked.
+    pub credentials: Arc<Credentials>,
+    /// Knows who is connected with it.
+    pub hub: Arc<Hub>,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// The routes, to stand below `/admin/v1` and behind the admin token.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(state: &Arc<Revoking>) -> Router<S> {
+    Router::new().route("/revocations", get(list).post(revoke).delete(forget)).with_state(Arc::clone(state))
+}
+
+/// Exactly one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    user: Option<String>,
+    jti: Option<String>,
+    until: Option<String>,
+}
+
+/// A revocation as an operator reads it; moments in UTC.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    revoked_at: String,
+    until: String,
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    #[serde(flatten)]
+    revocation: Shown,
+    sessions_closed: usize,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    revocations: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Forgotten {
+    forgotten: bool,
+}
+
+async fn list(State(state): State<Arc<Revoking>>) -> Json<Listed> {
+    let revocations = state.credentials.revocations().list((state.clock)());
+    Json(Listed { revocations: revocations.into_iter().map(Shown::from).collect() })
+}
+
+/// In force first, then the sessions, then the disk: whatever fails later, the token is refused from now on.
+async fn revoke(State(state): State<Arc<Revoking>>, wanted: Result<Json<Wanted>, JsonRejection>) -> Result<Response, Problem> {
+    let Json(wanted) = wanted.map_err(|_| unreadable())?;
+    let now = (state.clock)();
+    let credentials = &state.credentials;
+    let until = match &wanted.until {
+        Some(text) => moment(text).filter(|until| *until > now).ok_or_else(|| {
+            Problem::bad_request("until_invalid", "until is a moment to come, in UTC, such as 2026-12-31T00:00:00Z")
+        })?,
+        // Until then every token of before has expired, by whoever's clock.
+        None => now.plus(credentials.token_life_max()).plus(2 * credentials.leeway()),
+    };
+    let revocation = Revocation { subject: wanted.subject(&state)?, at: now, until };
+    credentials.revocations().add(revocation.clone(), now).map_err(|_| {
+        Problem::new(
+            StatusCode::CONFLICT,
+            "revocations_full",
+            "there are 100,000 revocations; remove some, or wait until some end",
+        )
+    })?;
+    let sessions_closed = state.hub.revoke(&revocation);
+    tracing::info!(subject = ?revocation.subject, sessions_closed, "revoked");
+    save(&state).await?;
+    Ok((StatusCode::CREATED, Json(Revoked { revocation: revocation.into(), sessions_closed })).into_response())
+}
+
+/// Names the revocation in the query, `?user=…` or `?jti=…`, or in JSON as it was made. Forgetting twice is no mistake.
+async fn forget(
+    State(state): State<Arc<Revoking>>,
+    query: Result<Query<Wanted>, QueryRejection>,
+    body: Result<Option<Json<Wanted>>, JsonRejection>,
+) -> Result<Json<Forgotten>, Problem> {
+    let (Query(query), body) = (query.map_err(|_| unreadable())?, body.map_err(|_| unreadable())?);
+    let wanted = body.map_or(query, |Json(body)| body);
+    let subject = wanted.subject(&state)?;
+    let forgotten = state.credentials.revocations().remove(&subject);
+    tracing::info!(?subject, forgotten, "revocation taken back");
+    save(&state).await?;
+    Ok(Json(Forgotten { forgotten }))
+}
+
+async fn save(state: &Revoking) -> Result<(), Problem> {
+    let (credentials, now) = (Arc::clone(&state.credentials), (state.clock)());
+    let saved = spawn_blocking(move || credentials.revocations().save(now)).await;
+    saved.unwrap_or_else(|panic| Err(panic.into())).map_err(|error| {
+        tracing::error!(%error, "the revocations could not be written; what was changed is in force until a restart");
+        let message = "it is in force, but could not be written to disk, so it would not survive a restart; send it again";
+        Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "revocations_unsaved", message)
+    })
+}
+
+fn unreadable() -> Problem {
+    Problem::bad_request("revocation_invalid", r"send JSON with user or jti, and perhaps until; to DELETE, ?user= or ?jti=")
+}
+
+impl Wanted {
+    fn subject(&self, state: &Revoking) -> Result<Subject, Problem> {
+        match (&self.user, &self.jti) {
+            (Some(user), None) => {
+                let invalid = |_| Problem::bad_request("user_invalid", "user is a user key, platform:account");
+                let platform = state.credentials.default_platform();
+                UserKey::parse(user, platform.as_deref()).map(Subject::User).map_err(invalid)
+            }
+            (None, Some(jti)) if jti.len() <= Subject::JTI_BYTES_MAX => Ok(Subject::Token(jti.clone())),
+            (None, Some(_)) => Err(Problem::bad_request("jti_invalid", "a jti of more than 1,024 bytes; revoke its user")),
+            _ => Err(unreadable()),
+        }
+    }
+}
+
+impl From<Revocation> for Shown {
+    fn from(Revocation { subject, at, until }: Revocation) -> Self {
+        let (user, jti) = match subject {
+            Subject::User(key) => (Some(key.as_str().to_owned()), None),
+            Subject::Token(jti) => (None, Some(jti)),
+        };
+        Self { user, jti, revoked_at: shown(at), until: shown(until) }
+    }
+}
+
+fn moment(text: &str) -> Option<Timestamp> {
+    let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::default().plus(since))
+}
+
+fn shown(moment: Timestamp) -> String {
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(moment.0));
+    time.map_or_else(|| "the end of time".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
+}
