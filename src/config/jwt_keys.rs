@@ -22,6 +22,9 @@ const STALE_MAX: Duration = Duration::from_hours(24);
 /// A token waits for all of them.
 const SETS_MAX: usize = 8;
 
+/// What an entry says of a key of its own.
+const OF_A_KEY: [&str; 5] = ["alg", "secret", "public_key", "kid", "not_after"];
+
 enum Entry {
     Key(JwtKey),
     Set(Jwks),
@@ -49,7 +52,13 @@ pub(super) fn keys(s: &Section<'_>) -> Result<(Vec<JwtKey>, Vec<Jwks>), Reported
 }
 
 fn entry(s: &Section<'_>, kids: &Seen) -> Result<Entry, Reported> {
-    match s.table("jwks", table_with_url)? {
+    let table = s.table("jwks", table_with_url).inspect_err(|_| {
+        // Of an unreadable set, no other setting is known to be wrong.
+        for key in OF_A_KEY {
+            s.node(key);
+        }
+    });
+    match table? {
         Some(table) => set(s, &table).map(Entry::Set),
         None => key(s, kids).map(Entry::Key),
     }
@@ -62,16 +71,10 @@ fn table_with_url(node: &Node) -> Wrong {
 
 fn set(s: &Section<'_>, table: &Section<'_>) -> Result<Jwks, Reported> {
     let mut result = Ok(());
-    for (key, elsewhere) in [
-        ("alg", "; the algorithms that it may name are jwks.algs"),
-        ("secret", "; a secret is an entry of its own"),
-        ("public_key", "; a key of your own is an entry of its own"),
-        ("kid", ""),
-        ("not_after", "; its issuer ends a key by leaving it out"),
-    ] {
+    for key in OF_A_KEY {
         if s.node(key).is_some() {
-            let wrong = Wrong::new("each key of a set says this for itself", format!("remove it{elsewhere}"));
-            result = Err(s.wrong(key, wrong));
+            let remedy = "remove it; algorithms that may be used are jwks.algs, and a key of your own is another [[auth.keys]]";
+            result = Err(s.wrong(key, Wrong::new("each key of a set says this for itself", remedy)));
         }
     }
     let url = table.required("url", "url = \"https://app.example.com/.well-known/jwks.json\"", values::key_set_url);

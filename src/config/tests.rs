@@ -10,6 +10,7 @@ use super::{
 
 mod mistakes;
 mod reference;
+mod reload;
 mod secrets;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

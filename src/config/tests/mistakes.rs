@@ -48,10 +48,10 @@ const ONE_WRONG_SETTING: &[(&str, &str, &str)] = &[
     ("auth.token_life_max = \"0s\"", "too short", "at least"),
     ("auth.default_platform = \"acme:\"", "has a colon", "\"acme\""),
     ("auth.ticket_secret = { value = \"short\" }", "only 5 bytes long; 32 are needed", "openssl rand"),
-    ("auth.jwks = { url = \"https://a\" }", "not supported by this version", "[[auth.keys]]"),
+    ("auth.jwks = { url = \"https://a\" }", "unknown setting", "did you mean auth.keys[].jwks?"),
     ("auth.keys[0].alg = \"none\"", "is not an algorithm", "HS256"),
     ("auth.keys[0].alg = \"ES512\"", "is not an algorithm", "ES384, EdDSA"),
-    ("auth.keys[0].jwks = { url = \"https://a\" }", "not supported by this version", "public_key"),
+    ("auth.keys[0].jwks = \"https://a\"", "a table belongs here, not text", "jwks = { url ="),
     ("auth.keys[0].not_after = \"tomorrow\"", "is not a moment in UTC", "\"2026-12-31T00:00:00Z\""),
     ("auth.keys[0].not_after = 2026-12-31", "is not a moment in UTC", "\"2026-12-31T00:00:00Z\""),
     ("auth.keys[0].public_key = { value = \"k\" }", "an HS algorithm has no public key", "remove it"),
@@ -97,6 +97,73 @@ fn every_mistake_names_its_key_its_problem_and_its_remedy() {
         assert!(found[0].problem.contains(problem), "{setting}: {}", found[0].problem);
         assert!(found[0].remedy.contains(remedy), "{setting}: {}", found[0].remedy);
         assert!(found[0].origin.starts_with("relay.toml:"), "{setting}: {}", found[0].origin);
+    }
+}
+
+#[test]
+fn a_key_set_is_an_entry_of_its_own_and_comes_over_tls() {
+    let set = |jwks: &str| format!("{GOOD}[[auth.keys]]\n{jwks}\n");
+    let url = "https://app.example.com/.well-known/jwks.json";
+    for (jwks, key, problem, remedy) in [
+        ("jwks = {}", "jwks.url", "required, but not set", "https://app.example.com"),
+        ("jwks = { url = 1 }", "jwks.url", "text belongs here", "double quotes"),
+        ("jwks = { url = \"app.example.com/jwks.json\" }", "jwks.url", "is not a URL", "https://app.example.com"),
+        ("jwks = { url = \"/jwks.json\" }", "jwks.url", "is not a URL", "https://app.example.com"),
+        ("jwks = { url = \"http://app.example.com/\" }", "jwks.url", "is not encrypted", "https://"),
+        ("jwks = { url = \"http://127.0.0.1.evil.io/\" }", "jwks.url", "is not encrypted", "https://"),
+        ("jwks = { url = \"http://10.0.0.1/\" }", "jwks.url", "is not encrypted", "https://"),
+        ("jwks = { url = \"file:///etc/passwd\" }", "jwks.url", "is not a URL", "https://app.example.com"),
+        ("jwks = { url = \"ftp://a.example/\" }", "jwks.url", "begins neither with", "https://app.example.com"),
+        ("jwks = { url = \"https://user:geheim@a.example/\" }", "jwks.url", "a user name in it", "leave it out"),
+        ("jwks = { url = \"https://a.example/#x\" }", "jwks.url", "has a fragment", "leave it out"),
+        ("jwks = { url = \"URL\", algs = [] }", "jwks.algs", "no key could ever be used", "RS256"),
+        ("jwks = { url = \"URL\", algs = [\"HS256\"] }", "jwks.algs[0]", "cannot be a shared secret", "RS, PS, ES or EdDSA"),
+        ("jwks = { url = \"URL\", algs = [\"none\"] }", "jwks.algs[0]", "is not an algorithm", "RS256"),
+        ("jwks = { url = \"URL\", refresh = \"29s\" }", "jwks.refresh", "too short", "\"30s\""),
+        ("jwks = { url = \"URL\", refresh = \"25h\" }", "jwks.refresh", "too long", "\"1day\""),
+        ("jwks = { url = \"URL\", stale_max = \"0s\" }", "jwks.stale_max", "too short", "\"30s\""),
+        ("jwks = { url = \"URL\", ca = \"x\" }", "jwks.ca", "unknown setting", "known here"),
+        ("alg = \"RS256\"\njwks = { url = \"URL\" }", "alg", "says this for itself", "jwks.algs"),
+        ("kid = \"a\"\njwks = { url = \"URL\" }", "kid", "says this for itself", "remove it"),
+        ("secret = { value = \"a\" }\njwks = { url = \"URL\" }", "secret", "says this for itself", "another [[auth.keys]]"),
+    ] {
+        let found = mistakes(&set(&jwks.replace("URL", url)));
+        assert_eq!(found.len(), 1, "{jwks}: {found:#?}");
+        assert_eq!(found[0].key, format!("auth.keys[1].{key}"), "{jwks}");
+        assert!(found[0].problem.contains(problem) && found[0].remedy.contains(remedy), "{jwks}: {found:#?}");
+        assert!(!found[0].to_string().contains("geheim"), "{found:#?}");
+    }
+    let entry = format!("[[auth.keys]]\njwks = {{ url = \"{url}\" }}\n");
+    let nine = mistakes(&format!("{GOOD}{}", entry.repeat(9)));
+    assert!(nine.len() == 1 && nine[0].problem.contains("9 of them are sets"), "{nine:#?}");
+    for good in [url, "http://127.0.0.1:8099/jwks", "http://localhost/x", "http://[::1]:1/x"] {
+        let text =
+            GOOD.replace("alg = \"HS256\"", &format!("jwks = {{ url = \"{good}\", algs = [\"ES384\"], refresh = \"1m\" }}"));
+        let text = text.replace("secret = { value = \"0123456789abcdef0123456789abcdef\" }", "");
+        let auth = read("relay.toml", &text, &environment(&[])).0.unwrap().auth;
+        let wanted = Jwks {
+            url: good.to_owned(),
+            algs: vec![jsonwebtoken::Algorithm::ES384],
+            refresh: Duration::from_mins(1),
+            stale_max: Duration::from_hours(24),
+            setting: "auth.keys[0].jwks".to_owned(),
+        };
+        assert_eq!((auth.keys.len(), auth.jwks), (0, vec![wanted]));
+    }
+}
+
+#[test]
+fn the_admin_listener_needs_a_token_where_others_can_reach_it() {
+    let open = with("server.admin_listen = \"0.0.0.0:8081\"");
+    let found = mistakes(&open);
+    assert_eq!((found.len(), found[0].key.as_str()), (1, "admin.token"), "{found:#?}");
+    assert!(found[0].problem.contains("is not loopback") && found[0].remedy.contains("RELAY_ADMIN_TOKEN"), "{found:#?}");
+    for (bytes, mistaken) in [(31, 1), (32, 0)] {
+        let text = format!("{open}\n[admin]\ntoken = {{ value = \"{}\" }}\n", "t".repeat(bytes));
+        assert_eq!(mistakes(&text).len(), mistaken, "{bytes} bytes");
+    }
+    for loopback in ["127.0.0.1:8081", "127.8.8.8:1", "[::1]:8081"] {
+        assert_eq!(mistakes(&with(&format!("server.admin_listen = \"{loopback}\""))), [], "{loopback}");
     }
 }
 

@@ -30,6 +30,7 @@ fn its_defaults_and_examples_load_and_its_mapping_is_the_presets() {
 fn it_documents_every_setting() {
     let mut known = read("", &with_examples(), &environment(&[])).1;
     known.extend(read("", &with("sources.signature = { scheme = \"hmac\" }"), &environment(&[])).1);
+    known.extend(read("", &with("auth.keys.jwks = { url = \"https://a.example\" }"), &environment(&[])).1);
     assert!(known.len() > 90, "{known:?}");
     let mut documented = BTreeSet::new();
     let mut section = String::new();
@@ -47,7 +48,21 @@ fn it_documents_every_setting() {
         }
         commented = if line.is_empty() { false } else { commented || line.starts_with('#') };
     }
-    let in_tables = ["env", "file", "value", "not_after", "scheme", "header", "algorithm", "encoding", "prefix"];
+    let in_tables = [
+        "env",
+        "file",
+        "value",
+        "not_after",
+        "scheme",
+        "header",
+        "algorithm",
+        "encoding",
+        "prefix",
+        "url",
+        "algs",
+        "refresh",
+        "stale_max",
+    ];
     for setting in known {
         let (parent, name) = setting.rsplit_once('.').unwrap_or(("", &setting));
         let inline = in_tables.contains(&name) && documented.contains(parent.trim_end_matches("[]"));
