@@ -15,7 +15,7 @@ pub mod jwt;
 pub mod ticket;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 

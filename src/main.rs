@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let outcome = match command {
         Command::Dev(command) => dev(&command).map(done),
-        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, Some(file), |_, _| ())).map(done),
+        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, Some(&file), |_, _| ())).map(done),
         Command::CheckConfig(command) => command.run().map(done),
         Command::Token(command) => command.run().map(done),
         Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
@@ -42,7 +42,7 @@ fn dev(command: &Dev) -> Result<(), Failure> {
 }
 
 /// Runs a gateway until a signal stops it. `serving` is told its addresses; SIGHUP loads `file` again, if there is one.
-fn run(config: Config, file: Option<ConfigFile>, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
+fn run(config: Config, file: Option<&ConfigFile>, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
     telemetry::init(&config.log).context("logging")?;
     // As many workers as the machine, or the container, has processors for us.
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
@@ -58,7 +58,7 @@ fn run(config: Config, file: Option<ConfigFile>, serving: impl FnOnce(SocketAddr
         tokio::pin!(running);
         select! {
             () = &mut running => return Ok(()),
-            name = signals.stop_or_reload(|| reload(&reloader, file.as_ref())) => {
+            name = signals.stop_or_reload(|| reload(&reloader, file)) => {
                 tracing::info!(signal = name, "stopping; the next signal ends at once");
             }
         }

@@ -1,6 +1,8 @@
 //! Carriers: they pump a [`Session`] into a socket. Pings, expiry and close codes live here; what to send does not.
 
 pub mod sse;
+#[cfg(test)]
+mod tests;
 pub mod websocket;
 
 use std::{sync::Arc, time::Duration};

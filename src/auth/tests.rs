@@ -16,7 +16,7 @@ use crate::{
     event::{Timestamp, UserKey},
 };
 
-pub(super) const NOW: Timestamp = Timestamp(1_732_350_000_500);
+pub(crate) const NOW: Timestamp = Timestamp(1_732_350_000_500);
 /// The same moment in whole seconds, as claims have it.
 const NOW_S: i64 = 1_732_350_000;
 pub(super) const SECRET: &str = "a secret of the tests, 32 bytes!";
@@ -51,7 +51,7 @@ pub(super) fn public_key(alg: Algorithm, pem: &str) -> JwtKey {
     JwtKey { material: KeyMaterial::PublicPem(pem.into()), ..hmac_key(alg, "") }
 }
 
-pub(super) fn hs256() -> config::Auth {
+pub(crate) fn hs256() -> config::Auth {
     auth(vec![hmac_key(Algorithm::HS256, SECRET)])
 }
 

@@ -52,8 +52,8 @@ pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Re
     let ping_interval = streams.limits.get().ping_interval;
     let (ping_at, end_of_token) = (Instant::now() + ping_interval, streams.end_of_token(session.identity()));
     let alarm = Box::pin(sleep_until(ping_at.min(end_of_token)));
-    let (first, _place) = (Some(first), terms.place);
-    let pump = Pump { first, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place };
+    let (first, place) = (Some(first), terms.place);
+    let pump = Pump { first, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place: place };
     Ok(Body::from_stream(stream::unfold(Some(Box::new(pump)), async |pump| pump?.next().await)))
 }
 

@@ -3,6 +3,8 @@
 //! Waiting is for a condition, never for a time; [`PATIENCE`] only turns a hang into a failure.
 
 mod clients;
+mod issuer;
+mod process;
 
 use std::{
     fmt::Write as _,
@@ -12,13 +14,18 @@ use std::{
 };
 
 use aws_lc_rs::hmac;
-use claimr_relay::{config::load::load, gateway::Gateway};
+use claimr_relay::{
+    config::load::load,
+    gateway::{Gateway, Refused, Reloader},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use clients::{Dial, Sse, WebSocket};
+pub(crate) use issuer::{Issuer, SigningKey};
+pub(crate) use process::Process;
 
 /// After this, what is waited for will not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +40,8 @@ pub(crate) struct Relay {
     pub(crate) http: reqwest::Client,
     folder: TempDir,
     settings: String,
+    listen: SocketAddr,
+    reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     running: AbortOnDropHandle<()>,
 }
@@ -65,7 +74,10 @@ new_sessions_per_address_per_s_max = 10000
 "#,
         data = folder.join("data").display(),
     );
-    // Later tests say what differs: `key.path = value` lines, which replace the line of the same key or extend its table.
+    // Later tests say what differs: `key.path = value` lines, which replace the line of the same key or extend its table; and tables of
+    // their own after those.
+    let tables = settings.find("[[").unwrap_or(settings.len());
+    let (settings, tables) = settings.split_at(tables);
     for line in settings.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (path, value) = line.split_once('=').expect("a setting is `table.key = value`");
         let (table, key) = path.trim().rsplit_once('.').expect("a setting has a table");
@@ -82,7 +94,7 @@ new_sessions_per_address_per_s_max = 10000
             None => text.insert_str(at, &format!("{key} ={value}\n")),
         }
     }
-    text
+    text + tables
 }
 
 impl Relay {
@@ -103,14 +115,50 @@ impl Relay {
         std::fs::write(&file, configuration(folder.path(), listen, &settings)).unwrap();
         let config = load(Some(&file), std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let gateway = Gateway::bind(config).unwrap();
-        let (address, admin) = (gateway.address().unwrap(), gateway.admin_address().unwrap());
+        let (address, admin, reloader) = (gateway.address().unwrap(), gateway.admin_address().unwrap(), gateway.reloader());
         let (stop, stopped) = oneshot::channel();
         #[expect(clippy::disallowed_methods, reason = "the gateway itself is the task")]
         let running = AbortOnDropHandle::new(tokio::spawn(gateway.run(async {
             let _ = stopped.await;
         })));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, admin, http, folder, settings, stop: Some(stop), running }
+        Self { address, admin, http, folder, settings, listen, reloader, stop: Some(stop), running }
+    }
+
+    /// Takes up a configuration that differs from the tests' by these settings.
+    pub(crate) fn reload(&self, settings: &str) -> Result<(), Refused> {
+        let file = self.folder.path().join("relay.toml");
+        std::fs::write(&file, configuration(self.folder.path(), self.listen, settings)).unwrap();
+        self.reloader.apply(load(Some(&file), std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}")))
+    }
+
+    /// A request to the admin listener, with a JSON body if it is not null.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.admin_with(&[("x-claimr-relay", "1")], method, path, body).await
+    }
+
+    pub(crate) async fn admin_with(&self, headers: &[(&str, &str)], method: &str, path: &str, body: &Value) -> Answer {
+        let mut request = self.http.request(method.parse().unwrap(), format!("http://{}{path}", self.admin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
+    /// Where the disk log is.
+    pub(crate) fn data_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A ticket for whom the token names.
+    pub(crate) async fn ticket(&self, token: &str) -> Answer {
+        self.post("/v1/tickets", &[("authorization", &format!("Bearer {token}"))], b"").await
     }
 
     /// Drains and ends.
@@ -200,7 +248,12 @@ pub(crate) fn event(user: &str, n: usize) -> Value {
 
 /// The plain signature of the tests' hook secret: hex HMAC-SHA256.
 pub(crate) fn sign(body: &[u8]) -> String {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, HOOK_SECRET.as_bytes()), body);
+    sign_with(HOOK_SECRET, body)
+}
+
+/// The same with another secret.
+pub(crate) fn sign_with(secret: &str, body: &[u8]) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), body);
     data_encoding::HEXLOWER.encode(tag.as_ref())
 }
 
@@ -211,12 +264,17 @@ pub(crate) fn token(user: &str) -> String {
 
 /// A token with these claims over the usual ones; a claim that is null is left out.
 pub(crate) fn token_with(claims: &Value) -> String {
+    token_of(&json!({"alg": "HS256", "typ": "JWT"}), &usual_claims(claims), JWT_SECRET)
+}
+
+/// These claims over the usual ones; a claim that is null is left out.
+pub(crate) fn usual_claims(claims: &Value) -> Value {
     let mut all = json!({"iss": "https://app.example.com", "aud": "claimr-relay", "exp": unix_now() + 600});
     for (name, value) in claims.as_object().unwrap() {
         all[name] = value.clone();
     }
     all.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    token_of(&json!({"alg": "HS256", "typ": "JWT"}), &all, JWT_SECRET)
+    all
 }
 
 /// A token of exactly these parts.

@@ -1,9 +1,6 @@
 //! `/admin/v1/revocations`: ends the life of tokens before their time, at once, on this node and after its restart.
 
-use std::{
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 use axum::{
     Json, Router,
@@ -49,18 +46,26 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>(state: &Arc<Revoking>) ->
 struct Wanted {
     user: Option<String>,
     jti: Option<String>,
-    until: Option<String>,
+    until: Option<Moment>,
 }
 
-/// A revocation as an operator reads it; moments in UTC.
+/// A moment as people write it, in UTC, or as the admin API gives it, in ms since 1970.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Moment {
+    Ms(u64),
+    Text(String),
+}
+
+/// A revocation as it is shown; moments in ms since 1970.
 #[derive(Serialize)]
 struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
-    revoked_at: String,
-    until: String,
+    at: u64,
+    until: u64,
 }
 
 #[derive(Serialize)]
@@ -91,8 +96,9 @@ async fn revoke(State(state): State<Arc<Revoking>>, wanted: Result<Json<Wanted>,
     let now = (state.clock)();
     let credentials = &state.credentials;
     let until = match &wanted.until {
-        Some(text) => moment(text).filter(|until| *until > now).ok_or_else(|| {
-            Problem::bad_request("until_invalid", "until is a moment to come, in UTC, such as 2026-12-31T00:00:00Z")
+        Some(moment) => moment.read().filter(|until| *until > now).ok_or_else(|| {
+            let message = "until is a moment to come: in UTC, such as 2026-12-31T00:00:00Z, or in ms since 1970";
+            Problem::bad_request("until_invalid", message)
         })?,
         // Until then every token of before has expired, by whoever's clock.
         None => now.plus(credentials.token_life_max()).plus(2 * credentials.leeway()),
@@ -161,16 +167,18 @@ impl From<Revocation> for Shown {
             Subject::User(key) => (Some(key.as_str().to_owned()), None),
             Subject::Token(jti) => (None, Some(jti)),
         };
-        Self { user, jti, revoked_at: shown(at), until: shown(until) }
+        Self { user, jti, at: at.0, until: until.0 }
     }
 }
 
-fn moment(text: &str) -> Option<Timestamp> {
-    let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(Timestamp::default().plus(since))
-}
-
-fn shown(moment: Timestamp) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(moment.0));
-    time.map_or_else(|| "the end of time".to_owned(), |time| humantime::format_rfc3339_millis(time).to_string())
+impl Moment {
+    fn read(&self) -> Option<Timestamp> {
+        match self {
+            Self::Ms(ms) => Some(Timestamp(*ms)),
+            Self::Text(text) => {
+                let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+                Some(Timestamp::default().plus(since))
+            }
+        }
+    }
 }
