@@ -59,7 +59,11 @@ impl Fetcher {
     /// The configuration has checked the URL.
     pub(super) fn new(url: &str) -> Result<Self, Trouble> {
         let uri: Uri = url.parse().map_err(http::Error::from)?;
-        let tls = if uri.scheme_str() == Some("http") { None } else { Some(connector()?) };
+        let tls = match uri.scheme_str() {
+            Some("http") => None,
+            // Mozilla's roots.
+            _ => Some(connector(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })?),
+        };
         Ok(Self { uri, tls })
     }
 
@@ -111,12 +115,13 @@ impl Fetcher {
     }
 }
 
-/// Trusts Mozilla's roots.
-fn connector() -> Result<TlsConnector, Trouble> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+fn connector(roots: RootCertStore) -> Result<TlsConnector, Trouble> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
+
+#[cfg(test)]
+mod tests;
