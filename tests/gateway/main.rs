@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod canary;
 mod cli;
 mod crash;
 mod engines;
 mod examples;
 mod harness;
+mod isolation;
 mod layering;
 mod life;
 mod resume;
