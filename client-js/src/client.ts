@@ -123,7 +123,13 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
       due: now() + TOKEN_LIMIT,
       wait: connectTimeout,
       since: Infinity,
-      data: (text?: string) => data(attempt, text),
+      data(text?: string) {
+        try {
+          data(attempt, text);
+        } catch (cause) {
+          end(attempt, 0, '', 0, cause);
+        }
+      },
       end: (...how: Parameters<Dial['end']>) => end(attempt, ...how),
     }));
     const { signal } = attempt;
@@ -160,12 +166,7 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
     if (attempt.signal.aborted) return;
     attempt.due = now() + attempt.wait;
     if (text == null) return;
-    let frame;
-    try {
-      frame = JSON.parse(text);
-    } catch (cause) {
-      return end(attempt, 0, '', 0, cause);
-    }
+    const frame = JSON.parse(text);
     const { type, id } = frame;
     if (type == '$hello') {
       if (attempt != live) live?.abort();

@@ -3,8 +3,8 @@ import type { FakeDial, FakeServer } from '../testing.js';
 
 /** One client's connection, as the server sees it. */
 export interface FakeSession extends FakeDial {
-  /** Sends a frame. */
-  send(frame: object): void;
+  /** Sends a frame; a string as it is, for what no gateway would send. */
+  send(frame: object | string): void;
   /** `$bye`, then closes. */
   bye(code: number, reason: string, retryAfterMs?: number): void;
   /** The connection breaks. */
@@ -13,13 +13,21 @@ export interface FakeSession extends FakeDial {
   freeze(): void;
 }
 
+/** What SSE shows of a frame beside its data. */
+interface Frame {
+  type?: string;
+  id?: string;
+}
+
 /** Builds a session around what writes a frame, and what ends the connection with a code (0: it breaks). */
-function session(server: FakeServer, dial: FakeDial, write: (frame: object) => void, finish: (code: number, reason: string) => void) {
+function session(server: FakeServer, dial: FakeDial, write: (text: string, frame: Frame) => void, finish: (code: number, reason: string) => void) {
   let frozen = false;
   const self: FakeSession = {
     ...dial,
     send: (frame) => {
-      if (!frozen) write(frame);
+      if (frozen) return;
+      if (typeof frame == 'string') write(frame, {});
+      else write(JSON.stringify(frame), frame);
     },
     bye(code, reason, retry_after_ms) {
       self.send({ type: '$bye', code, reason, retry_after_ms });
@@ -51,7 +59,7 @@ export function openWebSocket(server: FakeServer): unknown {
       server.dials.push(dial);
       const refusal = server.admit(dial);
       if (refusal == 'silent') return;
-      const write = (frame: object) => this.#later(() => this.onmessage?.({ data: JSON.stringify(frame) }));
+      const write = (data: string) => this.#later(() => this.onmessage?.({ data }));
       const self = (this.#session = session(server, dial, write, (code, reason) => this.#end(code || 1006, reason)));
       this.#later(() => {
         if (refusal == 'unreachable') this.#end(1006, '');
@@ -113,9 +121,9 @@ export function openSse(server: FakeServer): typeof fetch {
     let stream!: ReadableStreamDefaultController<Uint8Array>;
     const body = new ReadableStream<Uint8Array>({ start: (controller) => void (stream = controller) });
     const encoder = new TextEncoder();
-    const write = (frame: { type?: string; id?: string }) => {
-      const name = frame.type?.startsWith('$') ? `event: ${frame.type}\n` : '';
-      const text = frame.type == '$ping' ? ': ping\n\n' : `${name}${frame.id ? `id: ${frame.id}\n` : ''}data: ${JSON.stringify(frame)}\n\n`;
+    const write = (data: string, { type, id }: Frame) => {
+      const name = type?.startsWith('$') ? `event: ${type}\n` : '';
+      const text = type == '$ping' ? ': ping\n\n' : `${name}${id ? `id: ${id}\n` : ''}data: ${data}\n\n`;
       stream.enqueue(encoder.encode(text));
     };
     const self = session(server, dial, write, (code) => (code ? stream.close() : stream.error(new TypeError('network error'))));

@@ -23,7 +23,7 @@ test('is connected only when the gateway has said hello', async () => {
   const { server, relay, statuses, pass } = story();
   server.admit = () => 'silent';
   await pass(9_000);
-  assert.deepEqual([relay.status, statuses], ['connecting', ['connecting, lost']]);
+  assert.deepEqual([relay.status, statuses], ['connecting', ['connecting', 'connecting, lost']]);
   server.admit = () => undefined;
   await pass(20_000);
   assert.equal(relay.status, 'connected');
@@ -48,7 +48,7 @@ test('keeps an event named like our own words from the listeners of those', asyn
   for (const type of ['status', 'gap', 'error', '*']) self.server.publish({ type });
   await self.pass();
   assert.deepEqual(self.events.map(({ type }) => type), ['status', 'gap', 'error', '*']);
-  assert.deepEqual([self.gaps, self.errors, self.statuses], [[], [], ['connected']]);
+  assert.deepEqual([self.gaps, self.errors, self.statuses], [[], [], ['connecting', 'connected']]);
 });
 
 test('a listener can be removed, by itself, by a signal, or after one call', async () => {
@@ -140,7 +140,7 @@ for (const [carrier, make] of [['WebSocket', wsOnly], ['SSE', sseOnly]] as const
 
   test(`asks only for the types it wants, and starts where it is told, over ${carrier}`, async () => {
     const self = await connected({ types: ['user_reward', 'referral'], since: '30s', url: 'https://relay.test/base/v1/?tenant=a' }, make);
-    const [{ url }] = self.server.dials as [{ url: URL }];
+    const { url } = self.server.dials[0]!;
     assert.equal(url.pathname, `/base/v1/${carrier == 'SSE' ? 'sse' : 'ws'}`);
     assert.deepEqual(Object.fromEntries(url.searchParams), { tenant: 'a', types: 'user_reward,referral', since: '30s' });
     publish(self);
@@ -247,7 +247,7 @@ test('says so when the connection has been away for long, and when it is back', 
   await self.pass(30_000);
   back();
   await self.pass(60_000);
-  assert.deepEqual(self.statuses, ['connected', 'reconnecting', 'reconnecting, lost', 'connected']);
+  assert.deepEqual(self.statuses, ['connecting', 'connected', 'reconnecting', 'reconnecting, lost', 'connected']);
 });
 
 test('spreads its dials: full jitter, growing, capped', async () => {
@@ -360,14 +360,22 @@ test('ignores what an older socket still says', async () => {
 });
 
 test('frames that are not JSON end the connection, not the client', async () => {
+  for (const make of [wsOnly, sseOnly]) {
+    const self = await connected({}, make);
+    for (const text of ['<html>', 'null', '{"id":"e1:5"}']) {
+      self.server.session.send(text);
+      await self.pass(40_000);
+    }
+    assert.equal(self.relay.status, 'connected');
+    assert.deepEqual([self.server.dials.length, self.errors.length, self.events.length], [4, 3, 0]);
+  }
+});
+
+test('says what is missing where there is no WebSocket, and uses SSE if it may', async () => {
   const self = await connected({ transports: ['ws'], WebSocket: undefined });
-  assert.equal(self.relay.status, 'connecting');
-  const raw = await connected({ transports: ['ws'] });
-  raw.server.session.send({ toJSON: () => undefined });
-  await raw.pass(5_000);
-  assert.equal(raw.relay.status, 'connected');
-  assert.equal(raw.server.dials.length, 2);
-  self.relay.close();
+  assert.deepEqual([self.relay.status, String(self.errors[0]!.cause)], ['connecting', 'ReferenceError: WebSocket is not defined']);
+  const other = await connected({ WebSocket: undefined });
+  assert.deepEqual([other.relay.transport, other.errors], ['sse', []]);
 });
 
 test('close is for good, until connect', async () => {
@@ -377,7 +385,7 @@ test('close is for good, until connect', async () => {
   self.relay.close();
   publish(self);
   await self.pass(60_000);
-  assert.deepEqual([self.relay.status, self.server.sessions.size, self.server.clock.pending], ['closed', 0, 1]);
+  assert.deepEqual([self.relay.status, self.server.sessions.size, self.server.clock.pending], ['closed', 0, 0]);
   self.relay.on('user_login', () => {});
   await self.pass();
   assert.equal(self.relay.status, 'closed');

@@ -1,7 +1,7 @@
 /** What most stories start with: a fake gateway, a client of it, and a record of what the client said. */
-import { createClient } from '../../src/index.js';
+import { createClient, type GatewayError } from '../../src/index.js';
 import { FakeServer } from '../../src/testing.js';
-import type { ClientOptions, GatewayError, RelayClient, RelayEvent } from '../../src/types.js';
+import type { ClientOptions, RelayClient, RelayEvent } from '../../src/types.js';
 
 export interface Story {
   server: FakeServer;
