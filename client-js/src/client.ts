@@ -5,37 +5,14 @@
  * late words of an older socket are told from news. All waiting is kept as timestamps that one timer and every wake-up of the
  * page look at, because timers are throttled in hidden pages and stand still in sleeping machines.
  */
+import { type Attempt, GRACE, STABLE, TOKEN_LIMIT, WORN } from './attempt.js';
 import { backoff } from './backoff.js';
-import type { Auth, Dial, Route } from './carrier.js';
+import type { Dial, Route } from './carrier.js';
 import { createStore, isNews, type Store } from './cursor.js';
 import { GatewayError, StopError } from './errors.js';
 import { createHub } from './hub.js';
 import { watchPage } from './lifecycle.js';
-import type { ClientOptions, RelayClient, Transport } from './types.js';
-
-/** How long `getToken` may take. */
-const TOKEN_LIMIT = 1e4;
-/** Beyond the server's interval of pings, how long its silence may last. */
-const GRACE = 1e4;
-/** After a connection this old, delays start small again. */
-const STABLE = 3e4;
-/** The part of a token's life after which the next one is asked for. */
-const WORN = 0.8;
-
-/** A connection or the wish for one; aborted as soon as it is neither `live` nor `next`. */
-interface Attempt extends AbortController, Pick<Dial, 'data' | 'end'> {
-  cursor?: string | undefined;
-  /** When its silence ends it. */
-  due: number;
-  /** How long it may be silent. */
-  wait: number;
-  /** When it said `$hello`. */
-  since: number;
-  name?: Transport;
-  /** Absent while it is being asked for. */
-  token?: string;
-  auth?: Auth | void;
-}
+import type { ClientOptions, RelayClient } from './types.js';
 
 export function makeClient(options: ClientOptions, makeRoute: (store: Store, now: () => number) => Route): RelayClient {
   const { clock = globalThis, connectTimeout = 1e4, lostAfter = 5e3, signal } = options;
