@@ -34,7 +34,6 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
   /** There has been a `$hello`. */
   let known = false;
   let failures = 0;
-
   let token: string | undefined;
   let reason = 'initial';
   let wornAt = Infinity;
@@ -42,16 +41,16 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
   let proved = false;
   /** Fresh tokens refused in a row. */
   let refused = 0;
-
   client.lastEventId = store('cursor') || undefined;
 
-  /** Looks at every deadline. */
-  function check(): void {
+  /** Looks at every deadline; `at` has come, even if somebody set the clock back. */
+  function check(at = 0): void {
+    const time = Math.max(at, now());
     for (const attempt of [live, next]) {
-      if (attempt && now() >= attempt.due) end(attempt, 0, attempt.token ? 'silent' : 'token_unavailable');
+      if (attempt && time >= attempt.due) end(attempt, 0, attempt.token ? 'silent' : 'token_unavailable');
     }
-    if (now() >= dialAt) dial();
-    if (now() >= lostAt) {
+    if (time >= dialAt) dial();
+    if (time >= lostAt) {
       lostAt = Infinity;
       set({ status: client.status, lost: true });
     }
@@ -61,7 +60,7 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
   function arm(): void {
     clock.clearTimeout(timer as never);
     const at = Math.min(live?.due ?? Infinity, next?.due ?? Infinity, dialAt, lostAt);
-    if (at < Infinity) timer = clock.setTimeout(check, Math.min(at - now(), 2 ** 31 - 1));
+    if (at < Infinity) timer = clock.setTimeout(() => check(at), Math.min(at - now(), 2 ** 31 - 1));
   }
 
   /** There is no connection, but there shall be. */
@@ -87,7 +86,7 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
     refused = failures = 0;
   }
 
-  /** Disconnects until somebody calls `connect`. */
+  /** Disconnected until somebody calls `connect`. */
   function rest(status: 'idle' | 'closed', error?: GatewayError): void {
     forget();
     arm();
@@ -245,7 +244,7 @@ export function makeClient(options: ClientOptions, makeRoute: (store: Store, now
     rest('closed');
   }
 
-  signal?.addEventListener('abort', close);
   if (signal?.aborted) close();
+  signal?.addEventListener('abort', close);
   return client;
 }

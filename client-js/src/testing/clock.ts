@@ -15,7 +15,10 @@ export class FakeClock implements Clock {
   #now = 1_700_000_000_000;
   readonly #timers = new Set<Timer>();
 
-  readonly Date = { now: () => this.#now };
+  /** What the wall clock shows beyond the time that has passed. */
+  #ahead = 0;
+
+  readonly Date = { now: () => this.#now + this.#ahead };
   readonly Math = { random: () => (typeof this.chance == 'number' ? this.chance : this.chance()) };
 
   readonly setTimeout = (callback: () => void, ms: number): unknown => {
@@ -44,6 +47,11 @@ export class FakeClock implements Clock {
       await settle();
     }
     this.#now = end;
+  }
+
+  /** Somebody sets the wall clock, ahead or back. Timers do not mind. */
+  set(ms: number): void {
+    this.#ahead += ms;
   }
 
   /** The machine sleeps: time passes, nothing runs. Timers that became due run at the next `advance`. */

@@ -31,6 +31,9 @@ function find(variable: string, path: string): string {
 }
 
 const browsers = new Map<BrowserName, Promise<Browser>>();
+/** What is served, by path. Tests add to it. */
+export const files: Record<string, string> = {};
+
 let pages: Awaited<ReturnType<typeof servePages>>;
 
 /** Bundles the pages and serves them. */
@@ -45,7 +48,7 @@ export async function start(): Promise<void> {
     define: { 'process.env.NODE_ENV': '"development"' },
     write: false,
   });
-  const files: Record<string, string> = { '/blank.html': '<!doctype html><title>blank</title>' };
+  Object.assign(files, { '/blank.html': '<!doctype html><title>blank</title>' });
   for (const { path, text } of outputFiles) {
     files[path] = text;
     files[path.replace(/js$/, 'html')] = `<!doctype html><title>contract</title><div id="root"></div><script src="${path}"></script>`;

@@ -15,6 +15,8 @@ test('Vue: composables follow the client, and end with their component', async (
   const leave = dom();
   const { createApp, createSSRApp, h, nextTick } = await import('vue');
   // The built module: in a bundle of this file Vue would be loaded before there is a document.
+  const { createClient } = await import('claimr-relay');
+  const newClient = (server: FakeServer) => createClient({ ...server.options, getToken: () => 'token' });
   const { relayPlugin, useRelayEvent, useRelayFeed, useRelayStatus } = await import('claimr-relay/vue');
   const heard: number[] = [];
   const View = {

@@ -167,6 +167,24 @@ test('comes back after sleep', async () => {
   window.leave();
 });
 
+test('a clock that is set, ahead or back, does not keep it away', async () => {
+  for (const ms of [-3_600_000, 3_600_000]) {
+    const self = await connected();
+    await self.pass(5_000);
+    self.server.clock.set(ms);
+    await self.pass(60_000);
+    const back = outage(self);
+    await self.pass(2_000);
+    self.server.clock.set(ms);
+    back();
+    await self.pass(10_000);
+    assert.equal(self.relay.status, 'connected');
+    publish(self);
+    await self.pass();
+    assert.deepEqual(seqs(self), [1]);
+  }
+});
+
 test('comes back at once when the network does, but not against the server’s word', async () => {
   const window = page();
   const self = await connected();
