@@ -3,6 +3,7 @@
 //! Waiting is for a condition, never for a time; [`PATIENCE`] only turns a hang into a failure.
 
 mod clients;
+mod program;
 
 use std::{
     fmt::Write as _,
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use clients::{Dial, Sse, WebSocket};
+pub(crate) use program::{Said, claimr_relay, shell};
 
 /// After this, what is waited for will not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -4,12 +4,15 @@
 
 mod cli;
 mod crash;
+mod doctor;
 mod engines;
 mod examples;
 mod harness;
+mod hooks;
 mod layering;
 mod life;
 mod resume;
 mod streams;
 mod tokens;
+mod trigger;
 mod webhooks;
