@@ -43,11 +43,11 @@ pub struct Doctor {
     /// A token of any user [default: what the environment variable `CLAIMR_RELAY_TOKEN` holds]
     #[arg(long, value_name = "JWT")]
     token: Option<String>,
-    /// The origin of the pages that connect, such as <https://app.example.com>
+    /// The origin of the pages that connect, such as `https://app.example.com`
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
     /// Keep a WebSocket and a stream open for so long without events, to see whether the proxy lets them be
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     idle: Option<Duration>,
     /// Trust the certificates in this PEM file, too
     #[arg(long, value_name = "FILE")]
@@ -89,6 +89,10 @@ impl Doctor {
         }
         Ok(Exam { client: Client::new(self.ca.as_deref(), PATIENCE)?, target, token: token.into(), origin })
     }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write a number and its unit, such as 70s"))
 }
 
 /// Whom to look at, and as whom.

@@ -31,6 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Registers or removes a webhook at claimr
 #[derive(Args)]
+#[command(
+    after_help = "The API token of the organisation is read from the environment variable CLAIMR_API_TOKEN. claimr has no documented \
+    way to list hooks.\n\n\
+    Examples:\n  \
+    claimr-relay hooks add --scope user_reward --hook-id relay-rewards --url https://relay.example.com/hooks/claimr/user_reward\n  \
+    claimr-relay hooks remove --scope user_reward --hook-id relay-rewards"
+)]
 pub struct Hooks {
     #[command(subcommand)]
     action: Action,
@@ -47,7 +54,7 @@ enum Action {
 /// What both do.
 #[derive(Args)]
 struct Common {
-    /// What fires it: `user_activity`, `user_reward`, referral or `user_login`
+    /// What fires it: `user_activity`, `user_reward`, `referral` or `user_login`
     #[arg(long, value_name = "SCOPE", value_parser = scope::known)]
     scope: String,
     /// The hook's name; with the scope it is the hook's key
@@ -166,7 +173,7 @@ impl Add {
             text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text).to_owned()).unwrap_or(text)
         } else {
             let name = self.secret_env.as_deref().unwrap_or(SECRET_VARIABLE);
-            std::env::var(name).map_err(|_| {
+            std::env::var(name).ok().filter(|text| !text.is_empty()).ok_or_else(|| {
                 Failure::Usage(format!(
                     "no secret: the environment variable {name} is not set\n      -> set it to the secret of the gateway's source, or give \
                      --secret-file; --unsigned does without"
@@ -201,7 +208,7 @@ impl Common {
 
     fn request(method: &Method, base: &Target, body: &Value, secret: Option<&SecretString>) -> Result<Request<Bytes>, Failure> {
         let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.trim().is_empty()).ok_or_else(|| {
-            let remedy = "the organisation's API token is in claimr's dashboard; --dry-run shows the request without it";
+            let remedy = "set it to your organisation's API token of claimr; --dry-run shows the request without it";
             Failure::Usage(format!("the environment variable {TOKEN_VARIABLE} is not set\n      -> {remedy}"))
         })?;
         let unfit = |_| Failure::Usage(format!("{TOKEN_VARIABLE}: no header can hold it"));

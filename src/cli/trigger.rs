@@ -62,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
     Exit code 1 if a delivery was not taken."
 )]
 pub struct Trigger {
-    /// What claimr would have registered: `user_activity`, `user_reward`, referral or `user_login`; any with --file
+    /// What claimr would have registered: `user_activity`, `user_reward`, `referral` or `user_login`; any with --file
     #[arg(required_unless_present = "list")]
     scope: Option<String>,
     /// Whom it is about, as platform:account [default: acme:alice, unless --file is given]
@@ -92,7 +92,7 @@ pub struct Trigger {
     /// Send the same delivery each time, so that all but the first are duplicates
     #[arg(long)]
     same: bool,
-    /// Where to send it; the scope is added to the path [default: of --config, else <http://127.0.0.1:8080/hooks/claimr>]
+    /// Where to send it; the scope is added to the path [default: of --config, else `http://127.0.0.1:8080/hooks/claimr`]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// What to sign with [default: of --config, else what the environment variable `CLAIMR_HOOK_SECRET` holds]

@@ -2,6 +2,7 @@
 
 mod proxy;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use self::proxy::{Fault, Proxy};
@@ -44,7 +45,7 @@ async fn all_is_well_with_a_gateway_as_it_is() {
 #[tokio::test]
 async fn what_a_proxy_does_is_told_by_name() {
     let relay = Relay::start().await;
-    for (fault, checks, says) in [
+    let faults = [
         (Fault::HoldBody, &["sse buffering", "ticket"][..], "proxy_buffering off"),
         (Fault::HoldAll, &["sse buffering", "ticket"], "proxy_buffering off"),
         (Fault::Compress, &["sse headers"], "gzip"),
@@ -59,10 +60,12 @@ async fn what_a_proxy_does_is_told_by_name() {
         (Fault::BadGateway, &["reachable"], "server.listen"),
         (Fault::Redirect, &["reachable"], "https://elsewhere.example/"),
         (Fault::Login, &["reachable"], "credentials of its own"),
-    ] {
+    ];
+    let found = join_all(faults.map(async |(fault, checks, says)| {
         let proxy = Proxy::start(relay.address, fault).await;
-        let said = doctor(&proxy.url(), &[]).await;
-        let found = bad(&said);
+        (fault, checks, says, bad(&doctor(&proxy.url(), &[]).await))
+    }));
+    for (fault, checks, says, found) in found.await {
         assert_eq!(found.iter().map(|(check, _)| check.as_str()).collect::<Vec<_>>(), checks, "{fault:?}: {found:?}");
         assert!(found.iter().any(|(_, text)| text.contains(says)), "{fault:?}: {found:?}");
     }

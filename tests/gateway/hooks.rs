@@ -21,16 +21,19 @@ use crate::harness::{Said, claimr_relay, free_address};
 const TOKEN: &str = "organisation-api-token";
 const SECRET: &str = "the-hook's \"secret\"";
 
+/// What came, by method and body.
+type Seen = Arc<Mutex<Vec<(Method, Value)>>>;
+
 /// claimr's API as documented: POST and DELETE on /hook, a bearer token, `{"success":true}`.
 struct Api {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<(Method, Value)>>>,
+    seen: Seen,
     _running: AbortOnDropHandle<()>,
 }
 
 impl Api {
     async fn start() -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Seen::default();
         let routes =
             Router::new().route("/api/v1/hook", any(hook)).route("/moved/hook", any(moved)).with_state(Arc::clone(&seen));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -52,7 +55,7 @@ impl Api {
     }
 }
 
-async fn hook(State(seen): State<Arc<Mutex<Vec<(Method, Value)>>>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+async fn hook(State(seen): State<Seen>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     if headers.get("authorization").is_none_or(|value| value != &format!("Bearer {TOKEN}")) {
         return (StatusCode::UNAUTHORIZED, r#"{"success":false,"error":"bad token"}"#).into_response();
     }
