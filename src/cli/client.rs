@@ -315,4 +315,13 @@ mod tests {
         let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), body };
         assert_eq!(answer.excerpt(), "{\"a\":\"\\u{1b}[2Jé\"}\\r\\nnext");
     }
+
+    #[tokio::test]
+    async fn who_never_answers_is_not_waited_for_for_ever() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let client = Client::new(None, Duration::from_millis(50)).unwrap_or_else(|failure| panic!("{failure}"));
+        let trouble = client.ask(&target, Request::new(Bytes::new())).await.unwrap_err();
+        assert!(matches!(trouble, Trouble::Slow(..)), "{trouble}");
+    }
 }

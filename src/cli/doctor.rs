@@ -68,6 +68,10 @@ impl Doctor {
 
     fn exam(&self) -> Result<Exam, Failure> {
         let target = Target::parse(&self.url).map_err(|problem| Failure::Usage(format!("--url {:?} {problem}", self.url)))?;
+        if target.path().contains('?') {
+            let remedy = "name the gateway alone, such as https://relay.example.com";
+            return Err(Failure::Usage(format!("--url {:?} has a query\n      -> {remedy}", self.url)));
+        }
         let from_environment = || std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let token = self.token.clone().or_else(from_environment).ok_or_else(|| {
             Failure::Usage(format!(
@@ -141,9 +145,12 @@ async fn examine(exam: &Exam, idle: Option<Duration>, report: &mut Report) -> Re
     report.begin("WebSocket");
     let (findings, socket) = websocket::check(exam).await;
     findings.into_iter().try_for_each(|finding| report.add(finding))?;
+    // What is not looked at again must not count against the limits of this user.
+    let socket = socket.filter(|_| idle.is_some());
     report.begin("SSE");
     let (findings, stream) = sse::check(exam).await;
     findings.into_iter().try_for_each(|finding| report.add(finding))?;
+    let stream = stream.filter(|_| idle.is_some());
     report.begin("tickets");
     report.add(sse::ticket(exam).await)?;
     match idle {
@@ -191,7 +198,10 @@ async fn stay(idle: Duration, socket: Option<Socket>, stream: Option<EventStream
                 let detail = format!("open after {} s, too soon for a ping (every {} s)", idle.as_secs(), ping.as_secs());
                 Finding::good(check, detail)
             }
-            Some((_, Ok(pings))) => Finding::good(check, format!("open after {} s, with {pings} pings", idle.as_secs())),
+            Some((_, Ok(pings))) => {
+                let s = if pings == 1 { "" } else { "s" };
+                Finding::good(check, format!("open after {} s, with {pings} ping{s}", idle.as_secs()))
+            }
         })?;
     }
     Ok(())

@@ -146,6 +146,15 @@ impl Add {
                 self.url
             )));
         }
+        let last = target.path().rsplit('/').next().unwrap_or("");
+        if last != self.common.scope && scope::known(last).is_ok() {
+            let problem =
+                format!("--url ends with {last}, so the gateway would take what claimr sends for {} as that", self.common.scope);
+            return Err(Failure::Usage(format!(
+                "{problem}\n      -> end it with {}, or with the source's name",
+                self.common.scope
+            )));
+        }
         if ["", "scope", "secret", "hook_id", "pids"].contains(&self.uri_field.as_str()) {
             return Err(Failure::Usage(format!("--uri-field {:?} cannot hold the URL\n      -> uri or url", self.uri_field)));
         }
@@ -198,7 +207,12 @@ impl Common {
         let request = Self::request(method, &base, body, secret)?;
         let client = Client::new(self.ca.as_deref(), PATIENCE)?;
         let answer = converse(async { client.ask(&base, request).await.map_err(|trouble| unreached(&trouble).into()) })?;
-        answer::judge(&answer, method).map_err(|refusal| anyhow::anyhow!("{method} {url}: {refusal}"))?;
+        answer::judge(&answer, method).map_err(|refusal| {
+            // An API may repeat in its refusal what it was sent.
+            let secret = secret.map_or("", |secret| secret.expose_secret());
+            let refusal = if secret.is_empty() { refusal } else { refusal.replace(secret, "***") };
+            anyhow::anyhow!("{method} {url}: {refusal}")
+        })?;
         if self.json {
             let result = json!({ "ok": true, "status": answer.status.as_u16(), "scope": self.scope, "hook_id": self.hook_id });
             return print(&result.to_string());

@@ -198,6 +198,11 @@ impl Trigger {
         };
         let url = self.url.clone().or(url).unwrap_or_else(|| DEFAULT_URL.to_owned());
         let target = Target::parse(&url).map_err(|problem| Failure::Usage(format!("--url {url:?} {problem}")))?;
+        if target.path().contains('?') {
+            return Err(Failure::Usage(format!(
+                "--url {url:?} has a query\n      -> name the source's URL alone, such as {DEFAULT_URL}"
+            )));
+        }
         let from_environment = || std::env::var(SECRET_VARIABLE).ok().filter(|secret| !secret.is_empty());
         let secret = self.secret.clone().map(SecretString::from).or(secret).or_else(|| from_environment().map(Into::into));
         let signer = match (secret, self.scheme) {
@@ -256,4 +261,57 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "a number of deliveries a second is wanted, such as 50 or 0.5")?;
     if (0.001..=1_000_000.0).contains(&rate) { Ok(rate) } else { Err("it lies between 0.001 and 1000000".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::load;
+
+    #[test]
+    fn the_scope_ends_the_path() {
+        for (url, expected) in [
+            ("http://a", "/hooks/claimr/referral"),
+            ("http://a/", "/hooks/claimr/referral"),
+            ("http://a/hooks/other", "/hooks/other/referral"),
+            ("http://a/hooks/other/", "/hooks/other/referral"),
+            ("http://a/hooks/other/referral", "/hooks/other/referral"),
+            ("http://a/relay/hooks/claimr", "/relay/hooks/claimr/referral"),
+        ] {
+            assert_eq!(path(&Target::parse(url).unwrap(), "referral"), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_gives_an_address_that_can_be_called() {
+        for (listen, expected) in [
+            ("0.0.0.0:80", "http://127.0.0.1:80/hooks/shop"),
+            ("[::]:80", "http://[::1]:80/hooks/shop"),
+            ("10.1.2.3:80", "http://10.1.2.3:80/hooks/shop"),
+        ] {
+            let settings = [
+                ("SERVER__LISTEN", listen),
+                ("AUTH__ISSUER", "i"),
+                ("AUTH__AUDIENCE", "a"),
+                ("AUTH__KEYS", "[{ alg = \"HS256\", secret = { value = \"0123456789abcdef0123456789abcdef\" } }]"),
+                (
+                    "SOURCES",
+                    "[{ name = \"shop\", secrets = [{ value = \"old\", not_after = \"2001-01-01T00:00:00Z\" }, { value = \"new\" }] }]",
+                ),
+            ];
+            let settings = settings.map(|(key, value)| (format!("CLAIMR_RELAY__{key}"), value.to_owned()));
+            let config = load(None, settings).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            let (url, secret, signature) = from_config(&config);
+            assert_eq!((url.as_str(), signature), (expected, Signature::Detect));
+            assert_eq!(secrecy::ExposeSecret::expose_secret(&secret.unwrap()), "new");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_that_can_be_kept() {
+        assert_eq!((rate("50"), rate("0.5")), (Ok(50.0), Ok(0.5)));
+        for text in ["", "fast", "0", "-1", "inf", "NaN", "1e9"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 }

@@ -61,7 +61,8 @@ async fn hook(State(seen): State<Seen>, method: Method, headers: HeaderMap, body
     }
     let body: Value = serde_json::from_slice(&body).unwrap();
     if body["hook_id"] == "refused" {
-        return r#"{"success":false,"message":"limit of hooks reached"}"#.into_response();
+        let message = format!("limit of hooks reached ({})", body["secret"].as_str().unwrap_or(""));
+        return axum::Json(json!({"success": false, "message": message})).into_response();
     }
     if method == Method::DELETE && body["hook_id"] == "unknown" {
         return (StatusCode::NOT_FOUND, r#"{"success":false}"#).into_response();
@@ -129,6 +130,7 @@ async fn a_dry_run_shows_everything_but_secrets_and_sends_nothing() {
 async fn a_no_is_told_in_words_that_help() {
     let api = Api::start().await;
     let good = [("CLAIMR_API_TOKEN", TOKEN)];
+    let both = [("CLAIMR_API_TOKEN", TOKEN), ("CLAIMR_HOOK_SECRET", "a-plain-secret")];
     let moved = format!("http://{}/moved", api.address);
     let nowhere = format!("http://{}/other", api.address);
     let closed = format!("http://{}", free_address());
@@ -138,6 +140,7 @@ async fn a_no_is_told_in_words_that_help() {
         (remove("x"), &[("CLAIMR_API_TOKEN", "wrong")][..], 1, &["401", "bad token", "CLAIMR_API_TOKEN"][..]),
         (remove("x"), &[], 2, &["CLAIMR_API_TOKEN is not set"]),
         (remove("refused"), &good, 1, &["limit of hooks reached"]),
+        (vec![ADD[0], ADD[1], ADD[2], ADD[3], "refused", ADD[5], ADD[6]], &both, 1, &["limit of hooks reached (***)"]),
         (remove("unknown"), &good, 1, &["404", "no such hook"]),
         (at(&moved), &good, 1, &["redirects to https://elsewhere.example/hook", "--api-base"]),
         (at(&nowhere), &good, 1, &["404", "--api-base"]),

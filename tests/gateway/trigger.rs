@@ -1,6 +1,12 @@
 //! `trigger` against a gateway: what it makes is taken, and reaches whom it names.
 
+use std::{path::Path, process::Stdio};
+
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
 
 use crate::harness::{
     Dial, HOOK_SECRET, Relay, Said, WebSocket, claimr_relay, configuration, free_address, shell, token, token_with,
@@ -169,4 +175,26 @@ async fn refusals_come_with_a_remedy() {
     let gone = format!("http://{}", free_address());
     let gone = trigger(&relay, &["user_login", "--count", "5", "--url", &gone]).await;
     assert!(gone.code == 1 && gone.err.contains("claimr-relay dev"), "{gone:?}");
+}
+
+#[tokio::test]
+async fn what_dev_prints_can_be_pasted() {
+    let (listen, admin) = (free_address().to_string(), free_address().to_string());
+    let program = Path::new(env!("CARGO_BIN_EXE_claimr-relay"));
+    let mut dev = Command::new(program);
+    dev.args(["dev", "--listen", &listen, "--admin-listen", &admin])
+        .kill_on_drop(true)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut dev = dev.spawn().unwrap();
+    let mut lines = BufReader::new(dev.stdout.take().unwrap()).lines();
+    let line = loop {
+        let line = lines.next_line().await.unwrap().expect("dev prints a line with trigger");
+        if line.contains("claimr-relay trigger user_reward") {
+            break line;
+        }
+    };
+    let path = format!("PATH={}:$PATH; {line}", program.parent().unwrap().display());
+    let pasted = shell(&path, Path::new(".")).await;
+    assert!(pasted.code == 0 && pasted.out.starts_with("accepted "), "{line}: {pasted:?}");
 }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::time::{sleep_until, timeout};
 
-use super::{Exam, HELLO_PATIENCE, finding::Finding};
+use super::{Exam, HELLO_PATIENCE, ended, finding::Finding};
 use crate::cli::client::{Answer, Connection, Trouble};
 
 const HEADERS: &str = "sse headers";
@@ -171,23 +171,29 @@ async fn first_bytes(opened: Opened, check: &'static str) -> (Finding, Option<Ev
     let Opened { mut body, connection, .. } = opened;
     let begun = Instant::now();
     let mut text = String::new();
-    let hello = async {
+    let first = async {
         while text.len() < TEXT_BYTES_MAX {
-            let data = body.frame().await?.ok()?.into_data().unwrap_or_default();
-            text += &String::from_utf8_lossy(&data);
-            if let Some(ping) = hello(&text) {
-                return Some(ping);
+            let Some(Ok(frame)) = body.frame().await else { break };
+            text += &String::from_utf8_lossy(&frame.into_data().unwrap_or_default());
+            if let Some(ping) = event(&text, "$hello").map(|hello| hello["ping_ms"].as_u64().unwrap_or(0)) {
+                return Ok(Duration::from_millis(ping));
+            }
+            if let Some(bye) = event(&text, "$bye") {
+                return Err(bye["code"].as_u64().and_then(|code| u16::try_from(code).ok()));
             }
         }
-        None
+        Err(None)
     };
-    let hello = timeout(HELLO_PATIENCE, hello).await;
-    match hello {
-        Ok(Some(ping)) => {
+    let first = timeout(HELLO_PATIENCE, first).await;
+    match first {
+        Ok(Ok(ping)) => {
             let detail = format!("none: $hello came {} ms after the headers", begun.elapsed().as_millis());
             (Finding::good(check, detail), Some(EventStream { body, _connection: connection, ping }))
         }
-        Ok(None) => (Finding::bad(check, "the stream ended before $hello", "see the gateway's log, and the proxy's"), None),
+        Ok(Err(code)) => {
+            let (problem, remedy) = ended(code);
+            (Finding::bad(check, problem, remedy), None)
+        }
         Err(_) => {
             let problem =
                 format!("the headers came, but $hello did not within {HELLO_PATIENCE:?}: something holds the stream back");
@@ -196,13 +202,11 @@ async fn first_bytes(opened: Opened, check: &'static str) -> (Finding, Option<Ev
     }
 }
 
-/// The interval of pings, if `$hello` is in a stream's text, in full.
-fn hello(text: &str) -> Option<Duration> {
-    let (_, hello) = text.split_once("event: $hello")?;
-    let (hello, _) = hello.split_once("\n\n")?;
-    let data = hello.lines().find_map(|line| line.strip_prefix("data:"))?;
-    let data: Value = serde_json::from_str(data).ok()?;
-    Some(Duration::from_millis(data["ping_ms"].as_u64().unwrap_or(0)))
+/// The data of the event of this name, if it is in a stream's text, in full.
+fn event(text: &str, name: &str) -> Option<Value> {
+    let (_, event) = text.split_once(&format!("event: {name}\n"))?;
+    let (event, _) = event.split_once("\n\n")?;
+    serde_json::from_str(event.lines().find_map(|line| line.strip_prefix("data:"))?).ok()
 }
 
 impl EventStream {
