@@ -70,7 +70,7 @@ impl Doctor {
         let target = Target::parse(&self.url).map_err(|problem| Failure::Usage(format!("--url {:?} {problem}", self.url)))?;
         if target.path().contains('?') {
             let remedy = "name the gateway alone, such as https://relay.example.com";
-            return Err(Failure::Usage(format!("--url {:?} has a query\n      -> {remedy}", self.url)));
+            return Err(Failure::Usage(format!("--url has a query, in which a token would be no secret\n      -> {remedy}")));
         }
         let from_environment = || std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let token = self.token.clone().or_else(from_environment).ok_or_else(|| {

@@ -200,7 +200,7 @@ impl Trigger {
         let target = Target::parse(&url).map_err(|problem| Failure::Usage(format!("--url {url:?} {problem}")))?;
         if target.path().contains('?') {
             return Err(Failure::Usage(format!(
-                "--url {url:?} has a query\n      -> name the source's URL alone, such as {DEFAULT_URL}"
+                "--url has a query\n      -> name the source's URL alone, such as {DEFAULT_URL}"
             )));
         }
         let from_environment = || std::env::var(SECRET_VARIABLE).ok().filter(|secret| !secret.is_empty());
