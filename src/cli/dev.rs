@@ -97,6 +97,8 @@ impl Prepared {
              curl http://{address}/hooks/claimr/user_activity -H 'Content-Type: application/json' \\\n     \
              -H 'X-Signature: {signature}' \\\n     \
              -d '{body}'\n\n\
+             3. Let claimr-relay send what claimr might; `claimr-relay trigger --list` shows the shapes:\n\n   \
+             CLAIMR_HOOK_SECRET={secret} claimr-relay trigger user_reward --url http://{address}\n\n\
              Webhooks   http://{address}/hooks/claimr/<scope>   secret {secret}\n\
              Streams    http://{address}/v1/sse   ws://{address}/v1/ws\n\
              Metrics    http://{admin}/metrics\n",

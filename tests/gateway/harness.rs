@@ -4,6 +4,7 @@
 
 mod clients;
 mod process;
+mod program;
 
 use std::{
     fmt::Write as _,
@@ -21,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use clients::{Dial, Sse, WebSocket};
 pub(crate) use process::Process;
+pub(crate) use program::{Said, claimr_relay, shell};
 
 /// After this, what is waited for will not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

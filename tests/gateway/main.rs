@@ -5,9 +5,11 @@
 mod canary;
 mod cli;
 mod crash;
+mod doctor;
 mod engines;
 mod examples;
 mod harness;
+mod hooks;
 mod isolation;
 mod layering;
 mod life;
@@ -15,4 +17,5 @@ mod power_loss;
 mod resume;
 mod streams;
 mod tokens;
+mod trigger;
 mod webhooks;
