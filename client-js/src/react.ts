@@ -40,6 +40,9 @@ export function useRelayStatus(): State {
 /** The last events of a type, newest first. */
 export function useRelayFeed<T extends EventName>(type: T, limit = 50): readonly EventOf<T>[] {
   const [events, set] = useState<readonly EventOf<T>[]>([]);
+  const client = useRelay();
   useRelayEvent(type, (event) => set((before) => [event, ...before].slice(0, limit)));
+  // Another client may be another user.
+  useEffect(() => () => set([]), [client, type]);
   return events;
 }

@@ -37,6 +37,7 @@ window.play = async (name) => {
     await (scenarios[name] ?? plain[name])!({ control, options: {} });
     return undefined;
   } catch (error) {
-    return String((error as Error).stack ?? error);
+    // Firefox leaves the message out of the stack.
+    return `${error}\n${(error as Error).stack}`;
   }
 };

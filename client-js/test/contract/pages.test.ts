@@ -62,7 +62,7 @@ async function backForward(browser: BrowserName, t: TestContext): Promise<void> 
     ids.push(...(await control.publish(place, ALICE, 2)));
     // A page out of the cache has no `load`.
     await page.goBack({ waitUntil: 'commit' });
-    // A browser may have thrown the page away; then it is a new page, and the cursor is in session storage.
+    // Firefox does not keep pages that had a connection; then it is a new page, and the cursor is in session storage.
     const anew = await page.evaluate(() => window.relay === undefined);
     t.diagnostic(`${transport}: ${anew ? 'loaded anew' : 'out of the cache'}`);
     if (anew) {

@@ -96,6 +96,19 @@ test('signed out: a null client, later a real one', async () => {
   await page.leave();
 });
 
+test('another client begins with an empty list', async () => {
+  const [first, second] = [new FakeServer(), new FakeServer()];
+  const page = await render(h(RelayProvider, { client: newClient(first) }, h(View)));
+  await act(() => first.clock.advance(0));
+  first.publish({ type: 'user_activity', name: 'of the first user' });
+  await act(() => first.clock.advance(0));
+  assert.equal(page.text(), 'connected of the first user');
+  await page.draw(h(RelayProvider, { client: newClient(second) }, h(View)));
+  await act(() => second.clock.advance(0));
+  assert.equal(page.text(), 'connected');
+  await page.leave();
+});
+
 test('rendering on a server connects nobody', async () => {
   const server = new FakeServer();
   const html = renderToString(h(RelayProvider, { client: newClient(server) }, h(View)));
