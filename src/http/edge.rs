@@ -1,7 +1,8 @@
 //! What no route may see: requests that are too long, or that two readers could read in two ways.
 //!
 //! hyper accepts a missing or double Host and codings before `chunked`; a proxy in front of us may not agree with it about what such a
-//! request is. (Of Content-Length beside Transfer-Encoding hyper drops the former, as RFC 9112 allows, before anybody can see it.)
+//! request is. (What hyper drops before anybody can see it is refused by the listener.) Whoever sends such a request is told once: the
+//! connection ends with the answer.
 
 use axum::http::{HeaderMap, Request, StatusCode, header};
 
@@ -17,6 +18,10 @@ pub struct EdgeLimits {
 }
 
 pub(super) fn check<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem> {
+    check_head(request, limits).map_err(Problem::closing)
+}
+
+fn check_head<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     // Only the origin form is served, so path and query are the whole target.
     let target_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);

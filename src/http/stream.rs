@@ -3,6 +3,8 @@
 //! Browsers hide the status of a refused WebSocket handshake, so refusals that a page should understand are told after the upgrade.
 //! Native `EventSource` gives up for ever on any status but 200, so whoever may come back later is told so inside a stream.
 
+mod handshake;
+
 use std::{str::FromStr as _, sync::Arc, time::Instant};
 
 use axum::{
@@ -52,7 +54,7 @@ fn upgrade_websocket(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     public.origins.check(headers)?;
-    let upgrade = upgrade.map_err(|rejection| no_handshake(&rejection))?;
+    let upgrade = handshake::check(headers, upgrade)?;
     refuse_token_in_url(query)?;
     // Before the upgrade, because after it a connection costs more than a flood should be able to ask for.
     let place = match public.place(peer, headers) {
@@ -98,21 +100,6 @@ fn bounded(upgrade: WebSocketUpgrade, public: &Public, protocol: Option<String>)
         .max_message_size(public.streams.limits.client_message_bytes_max)
         .max_frame_size(public.streams.limits.client_message_bytes_max);
     upgrade.protocols(protocol)
-}
-
-fn no_handshake(rejection: &WebSocketUpgradeRejection) -> Problem {
-    use WebSocketUpgradeRejection as R;
-    match rejection {
-        R::InvalidWebSocketVersionHeader(_) => {
-            Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_version", "WebSocket version 13 is spoken here")
-                .with(header::SEC_WEBSOCKET_VERSION, "13")
-        }
-        R::WebSocketKeyHeaderMissing(_) => {
-            Problem::bad_request("websocket_key", "a WebSocket handshake has one Sec-WebSocket-Key")
-        }
-        _ => Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this path speaks WebSocket; see /v1/sse for SSE")
-            .with(header::UPGRADE, "websocket"),
-    }
 }
 
 pub(super) async fn sse(
