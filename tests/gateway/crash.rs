@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,44 +17,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::harness::{Dial, WebSocket, configuration, event, free_address, sign, token, until};
+use crate::harness::{Dial, Process, WebSocket, event, free_address, sign, token, until};
 
 const KILLS: usize = 20;
 const USERS: usize = 16;
 const SENDERS: usize = 8;
-
-/// The gateway as a process of its own.
-struct Process {
-    child: Child,
-}
-
-impl Process {
-    async fn start(folder: &TempDir, address: SocketAddr) -> Self {
-        let file = folder.path().join("relay.toml");
-        std::fs::write(&file, configuration(folder.path(), address, "")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_claimr-relay"))
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        until("the gateway listens", async || tokio::net::TcpStream::connect(address).await.is_ok()).await;
-        Self { child }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What claimr was told, and what users saw.
 #[derive(Default)]
@@ -171,7 +137,7 @@ async fn what_was_acknowledged_survives_twenty_kills() {
     println!("seed {seed}");
     fastrand::seed(seed);
     let (folder, address) = (TempDir::new().unwrap(), free_address());
-    let mut gateway = Process::start(&folder, address).await;
+    let mut gateway = Process::start(&folder, address, "", None).await;
     let ledger = Arc::new(Ledger::default());
     let (mut senders, mut listeners) = (JoinSet::new(), JoinSet::new());
     for user in 0..USERS {
@@ -187,7 +153,7 @@ async fn what_was_acknowledged_survives_twenty_kills() {
         let wanted = before + fastrand::usize(20..200);
         until("more is acknowledged", async || ledger.acknowledged_count() >= wanted).await;
         gateway.kill();
-        gateway = Process::start(&folder, address).await;
+        gateway = Process::start(&folder, address, "", None).await;
         println!("round {round}: {} acknowledged", ledger.acknowledged_count());
     }
     ledger.over.store(true, Ordering::Relaxed);
