@@ -22,7 +22,7 @@ impl Process {
         std::fs::write(&file, configuration(folder.path(), address, settings)).unwrap();
         let limit = files_max.map_or(String::new(), |files| format!("ulimit -n {files}; "));
         let child = Command::new("sh")
-            .args(["-c", &format!(r#"{limit}exec "$0" serve --config "$1""#)])
+            .args(["-c", &format!(r#"trap '' XFSZ; {limit}exec "$0" serve --config "$1""#)])
             .args([env!("CARGO_BIN_EXE_claimr-relay").as_ref(), file.as_os_str()])
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
@@ -37,6 +37,13 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")).unwrap();
         kib.parse::<usize>().unwrap() * 1_024
+    }
+
+    /// Lets it write no file beyond so many bytes; any again if none are given. The disk looks full to it.
+    pub(crate) fn limit_file_size(&self, bytes: Option<u32>) {
+        let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let limit = format!("--fsize={soft}:unlimited");
+        assert!(Command::new("prlimit").args(["--pid", &self.child.id().to_string(), &limit]).status().unwrap().success());
     }
 
     /// How many files it has open.
