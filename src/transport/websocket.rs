@@ -170,7 +170,7 @@ impl Connection {
 
     /// What the client said; an end if it may not say it.
     fn read(&mut self, message: Incoming) -> Result<Said, End> {
-        let message = message.ok_or(End::Left)?.map_err(end_of)?;
+        let message = message.ok_or(End::Left)?.map_err(|error| code_of(error).map_or(End::Left, End::from))?;
         self.patience.frame()?;
         match message {
             Message::Text(text) => match ClientMessage::parse(&text) {
@@ -246,16 +246,16 @@ enum Said {
 type Incoming = Option<Result<Message, axum::Error>>;
 
 /// A broken frame ends with the code that RFC 6455 has for it; a broken connection just ends.
-fn end_of(error: axum::Error) -> End {
-    use tungstenite::Error;
-    match error.into_inner().downcast_ref::<Error>() {
-        Some(Error::Capacity(_)) => CloseCode::TooBig.into(),
-        Some(Error::Utf8(_)) => CloseCode::InvalidText.into(),
-        Some(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => End::Left,
-        Some(Error::Protocol(_)) => CloseCode::ProtocolError.into(),
+pub(crate) fn code_of(error: axum::Error) -> Option<CloseCode> {
+    use tungstenite::{Error, error::ProtocolError};
+    match error.into_inner().downcast_ref::<Error>()? {
+        Error::Capacity(_) => Some(CloseCode::TooBig),
+        Error::Utf8(_) => Some(CloseCode::InvalidText),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(CloseCode::ProtocolError),
         // The socket's own budget of bytes, which also counts what the library swallows.
-        Some(Error::Io(error)) if error.kind() == io::ErrorKind::QuotaExceeded => CloseCode::RateExceeded.into(),
-        _ => End::Left,
+        Error::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => Some(CloseCode::RateExceeded),
+        _ => None,
     }
 }
 
