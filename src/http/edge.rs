@@ -4,7 +4,7 @@
 //! request is. (What hyper drops before anybody can see it is refused by the listener.) Whoever sends such a request is told once: the
 //! connection ends with the answer.
 
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, Version, header};
 
 use super::Problem;
 
@@ -32,15 +32,17 @@ fn check_head<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::new(status, "too_many_headers", "the request has more header fields than the limit"));
     }
-    check_host(headers)?;
+    check_host(request.version(), headers)?;
     check_framing(headers)
 }
 
-fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let plain = |host: &[u8]| !host.is_empty() && host.iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\".contains(b));
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if plain(host.as_bytes()) => Ok(()),
+        // Health checks of load balancers speak it, and it has no Host.
+        (None, _) if version == Version::HTTP_10 => Ok(()),
         _ => Err(Problem::bad_request("host_invalid", "a request has exactly one Host, and it is a host")),
     }
 }

@@ -194,6 +194,9 @@ impl Connection {
         let first = async {
             loop {
                 let message = self.socket.next().await;
+                if matches!(message, Some(Ok(Message::Binary(_)))) {
+                    return Err(CloseCode::TokenMissing.into());
+                }
                 match self.read(message)? {
                     Said::Auth(token) => return self.verify(&token),
                     Said::Nonsense => return Err(CloseCode::TokenMissing.into()),

@@ -118,6 +118,8 @@ async fn heads_that_are_too_long_or_name_no_host_are_refused() {
     let most = format!("Host: a\r\nConnection: close\r\n{}", format!("x: {}\r\n", "y".repeat(200)).repeat(62));
     let mut raw = Raw::say(relay.address, get("/", &most)).await;
     assert_eq!(raw.answer().await.unwrap().status, 404, "64 fields are not too many");
+    let mut old = Raw::say(relay.address, "GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.answer().await.unwrap().status, 404, "HTTP/1.0 has no Host");
 }
 
 /// C3: twenty megabytes of header, a piece at a time. The answer comes after 16 KiB, and nothing after it is looked at.

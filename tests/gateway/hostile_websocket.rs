@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::{task::yield_now, time::sleep};
 
-use crate::harness::{Process, RawSocket, Relay, frame, free_address, until};
+use crate::harness::{Process, RawSocket, Relay, frame, free_address, token, until};
 
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0;
@@ -122,6 +122,32 @@ async fn what_is_odd_but_allowed_is_taken() {
     assert!(String::from_utf8(socket.frame().await.unwrap().1).unwrap().contains("$error"));
     socket.send(close(1001, b"going")).await;
     assert_eq!(socket.closed().await, 1001);
+}
+
+/// D2: who has not said who they are may say nothing else, but answer and send pings.
+#[tokio::test]
+async fn before_auth_any_frame_ends_the_connection() {
+    let relay = Relay::start().await;
+    let auth = serde_json::json!({"type": "$auth", "token": token("42")}).to_string();
+    let auth = frame(FIN | TEXT, auth.as_bytes());
+    for (what, bytes, code) in [
+        ("text", frame(FIN | TEXT, b"hello"), 4103),
+        ("nothing", frame(FIN | TEXT, b""), 4103),
+        ("another message", frame(FIN | TEXT, br#"{"type":"$ping"}"#), 4103),
+        ("binary", frame(FIN | BINARY, &auth), 4103),
+        ("a bad token", frame(FIN | TEXT, br#"{"type":"$auth","token":"x"}"#), 4101),
+        ("a broken frame", frame(FIN | 0x3, b""), 1002),
+        ("pings without end", frame(FIN | PING, b"").repeat(100), 4202),
+        ("a large message", frame(FIN | TEXT, &[b'x'; 4_097]), 1009),
+    ] {
+        let mut socket = RawSocket::dial_without_token(relay.address).await;
+        socket.send([bytes, auth.clone()].concat()).await;
+        assert_eq!(socket.closed().await, code, "{what}");
+    }
+    let mut polite = RawSocket::dial_without_token(relay.address).await;
+    polite.send([frame(FIN | PING, b""), frame(FIN | PONG, b""), auth].concat()).await;
+    assert_eq!(polite.frame().await.unwrap().0, PONG);
+    assert!(String::from_utf8(polite.frame().await.unwrap().1).unwrap().contains("$hello"));
 }
 
 /// D2: each flood at full speed and at a thousand frames a second, on the real binary, whose memory is looked at.

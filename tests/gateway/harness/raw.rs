@@ -100,10 +100,18 @@ pub(crate) struct RawSocket(pub(crate) Raw);
 impl RawSocket {
     /// Upgrades as this user.
     pub(crate) async fn dial(address: SocketAddr, user: &str) -> Self {
+        Self::upgrade(address, &format!("Authorization: Bearer {}\r\n", token(user))).await
+    }
+
+    /// Upgrades as nobody yet.
+    pub(crate) async fn dial_without_token(address: SocketAddr) -> Self {
+        Self::upgrade(address, "").await
+    }
+
+    async fn upgrade(address: SocketAddr, lines: &str) -> Self {
         let head = format!(
             "GET /v1/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {}\r\n\r\n",
-            token(user)
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
         );
         let mut raw = Raw::say(address, head).await;
         assert_eq!(raw.answer().await.unwrap().status, 101);
