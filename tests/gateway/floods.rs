@@ -74,11 +74,15 @@ async fn behind_a_trusted_proxy_the_last_stranger_is_counted() {
 #[tokio::test]
 async fn an_address_that_dials_too_fast_is_told_429_for_a_moment() {
     let relay = Relay::with("limits.new_sessions_per_address_per_s_max = 5").await;
-    let mut refused = 0;
-    for n in 0..20 {
-        refused += usize::from(WebSocket::dial(relay.address, Dial::token(&token(&n.to_string()))).await.err() == Some(429));
+    let (began, mut accepted) = (Instant::now(), 0.0);
+    for n in 0..40 {
+        match WebSocket::dial(relay.address, Dial::token(&token(&n.to_string()))).await {
+            Ok(_) => accepted += 1.0,
+            Err(status) => assert_eq!(status, 429),
+        }
     }
-    assert!(refused >= 10, "{refused} of 20 were refused");
+    let most = 5.0 * (1.0 + began.elapsed().as_secs_f64());
+    assert!(accepted <= most, "{accepted} were let in where {most} may be");
     until("it may dial again", async || WebSocket::dial(relay.address, Dial::token(&token("42"))).await.is_ok()).await;
 }
 
@@ -97,7 +101,7 @@ async fn deliver(address: std::net::SocketAddr, n: usize) -> Option<u16> {
 #[tokio::test]
 async fn at_the_limit_of_files_sessions_are_refused_webhooks_served_and_it_recovers() {
     let (folder, address) = (TempDir::new().unwrap(), free_address());
-    let gateway = Process::start(&folder, address, "limits.read_timeout_s = 2", Some(320)).await;
+    let gateway = Process::start(&folder, address, "limits.read_timeout_s = 1", Some(320)).await;
     let mut sockets = Vec::new();
     for n in 0..64 {
         sockets.push(RawSocket::open(address, &n.to_string()).await);
@@ -159,7 +163,7 @@ async fn who_is_slow_is_cut_off_and_the_others_do_not_notice() {
             let began = Instant::now();
             relay.event("77", n).await;
             assert_eq!(healthy.points(1).await, [u64::try_from(n).unwrap()]);
-            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
             sleep(Duration::from_millis(10)).await;
         }
     };

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
-use tokio::{task::yield_now, time::sleep};
+use tokio::time::sleep;
 
 use crate::harness::{Process, RawSocket, Relay, frame, free_address, token, until};
 
@@ -168,26 +168,27 @@ async fn endless_frames_end_by_themselves_and_cost_no_memory() {
         ("nonsense", Vec::new(), frame(FIN | TEXT, b"x"), 4400),
     ];
     let most = AtomicUsize::new(0);
-    let flood = async |what: &str, first: &[u8], next: &[u8], code: u16, pause: Option<Duration>| {
-        let began = Instant::now();
+    let flood = async |what: &str, first: &[u8], next: &[u8], code: u16, at_full_speed: bool| {
         let mut socket = RawSocket::open(address, "42").await;
         socket.send(first).await;
-        let burst = next.repeat(if pause.is_some() { 10 } else { 1_000 });
-        while socket.send(&burst).await {
-            most.fetch_max(gateway.memory(), Ordering::Relaxed);
-            match pause {
-                Some(pause) => sleep(pause).await,
-                None => yield_now().await,
+        let (began, mut sent) = (Instant::now(), 0);
+        loop {
+            let due = if at_full_speed { sent + 1_000 } else { usize::try_from(began.elapsed().as_millis()).unwrap() };
+            if !socket.send(next.repeat(due - sent)).await {
+                break;
             }
+            sent = due;
+            most.fetch_max(gateway.memory(), Ordering::Relaxed);
+            sleep(Duration::from_millis(if at_full_speed { 0 } else { 10 })).await;
             assert!(began.elapsed() < Duration::from_secs(10), "{what} go on");
         }
         assert_eq!(socket.closed().await, code, "{what}");
     };
     // The first round makes the allocator take what it keeps; the last one is a thousand frames a second.
-    for (round, pause) in [None, None, Some(Duration::from_millis(10))].into_iter().enumerate() {
+    for (round, at_full_speed) in [true, true, false].into_iter().enumerate() {
         let before = gateway.memory();
         most.store(before, Ordering::Relaxed);
-        join_all(floods.iter().map(|(what, first, next, code)| flood(what, first, next, *code, pause))).await;
+        join_all(floods.iter().map(|(what, first, next, code)| flood(what, first, next, *code, at_full_speed))).await;
         let cost = most.load(Ordering::Relaxed) - before;
         assert!(round == 0 || cost <= MEMORY_MAX * floods.len(), "round {round}: {cost} bytes");
     }

@@ -141,10 +141,11 @@ impl RawSocket {
         Some((head[0] & 0x0f, self.0.take(length).await?))
     }
 
-    /// The code of the server's Close, and whether the connection ended after it; 1006 if there was none.
+    /// The code of the server's Close, which is answered, and after which the connection has to end; 1006 if there was none.
     pub(crate) async fn closed(&mut self) -> u16 {
         while let Some((opcode, payload)) = self.frame().await {
             if opcode == 8 {
+                self.send(frame(0x88, payload.get(..2).unwrap_or(&[]))).await;
                 self.0.rest().await;
                 return payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
             }
