@@ -57,7 +57,7 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// Origins of pages that may connect, exact `scheme://host[:port]`.
     pub allowed_origins: Vec<String>,
-    /// Networks whose `X-Forwarded-For` counts, as `address/prefix`.
+    /// Networks whose `X-Forwarded-For`, or else `Forwarded`, counts, as `address/prefix`.
     pub trusted_proxies: Vec<Network>,
     /// At most this long from the stop signal until the last session was told to leave.
     #[serde(serialize_with = "print::duration")]
@@ -306,6 +306,10 @@ limits! {
     client_frames_per_s_max: u32 = 20;
     /// WebSocket frames that a client may send at once.
     client_frames_burst_max: u32 = 40;
+    /// Bytes a second that a client may send on a WebSocket in the long run, frame headers included; above it 4202.
+    client_bytes_per_s_max: u32 = 1_024;
+    /// Bytes that a client may send on a WebSocket at once.
+    client_bytes_burst_max: u32 = 32_768;
     /// Seconds within which a WebSocket without a token must send one; then 4103.
     auth_timeout_s: u64 = 5;
     /// Sessions of one user; above it 4201.

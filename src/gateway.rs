@@ -1,6 +1,11 @@
 //! Puts the parts together, runs them, and takes them apart again. The only module that knows all of them.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -24,7 +29,7 @@ use crate::{
         admission::{Admission, AdmissionLimits},
     },
     ingest::Ingest,
-    listener::{ConnectionLimits, Listener},
+    listener::{ConnectionLimits, Listener, UpgradedLimits},
     metrics::Metrics,
     probe::Probe,
     protocol::{Close, CloseCode},
@@ -39,6 +44,7 @@ pub struct Gateway {
     edge: EdgeLimits,
     engine: Arc<dyn Engine>,
     hub: Arc<Hub>,
+    admission: Arc<Admission>,
     shutdown: Shutdown,
     drain_window: Duration,
 }
@@ -113,11 +119,12 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             clock: clock::now,
         };
+        let admission = Admission::new(admission_limits(&limits));
         let edge = EdgeLimits { header_fields_max: limits.header_fields_max, uri_bytes_max: limits.uri_bytes_max };
         let public = Public {
             ingest,
             streams: Arc::new(streams),
-            admission: Admission::new(admission_limits(&limits)),
+            admission: Arc::clone(&admission),
             origins: Origins::new(config.server.allowed_origins),
             client_address: ClientAddress::new(config.server.trusted_proxies),
             read_timeout: Duration::from_secs(limits.read_timeout_s),
@@ -133,6 +140,7 @@ impl Gateway {
             edge,
             engine,
             hub,
+            admission,
             shutdown,
             drain_window: config.server.drain_window,
         })
@@ -148,15 +156,25 @@ impl Gateway {
         self.admin.0.address()
     }
 
+    /// Who is connected, for those who watch from inside the process.
+    pub fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
+    /// Whose places are taken, for those who watch from inside the process.
+    pub fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
+    }
+
     /// Serves until `stop` resolves; then drains, closes the log, and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, edge, engine, hub, shutdown, drain_window } = self;
+        let Self { public, admin, edge, engine, hub, admission, shutdown, drain_window } = self;
         for (listener, router) in [public, admin] {
             let router = Arc::new(router);
             let handle = move |request, peer| http::answer(&router, edge, request, peer);
             shutdown.spawn(listener.run(handle, shutdown.clone()));
         }
-        shutdown.spawn(keep_retention(Arc::clone(&engine), shutdown.clone()));
+        shutdown.spawn(tidy(Arc::clone(&engine), admission, shutdown.clone()));
 
         stop.await;
         tracing::info!(sessions = hub.sessions(), "draining");
@@ -193,7 +211,8 @@ async fn drain(hub: &Hub, window: Duration) {
     }
 }
 
-async fn keep_retention(engine: Arc<dyn Engine>, shutdown: Shutdown) {
+/// Forgets what is old: events past their retention, addresses that have gone.
+async fn tidy(engine: Arc<dyn Engine>, admission: Arc<Admission>, shutdown: Shutdown) {
     const EVERY: Duration = Duration::from_secs(1);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -202,6 +221,7 @@ async fn keep_retention(engine: Arc<dyn Engine>, shutdown: Shutdown) {
             _ = ticks.tick() => {}
             () = shutdown.closing() => return,
         }
+        admission.forget_idle(Instant::now());
         if let Err(error) = engine.retain(clock::now()).await {
             tracing::warn!(%error, "retention could not be applied; it is tried again");
         }
@@ -226,6 +246,10 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
         read_timeout: Duration::from_secs(limits.read_timeout_s),
         header_bytes_max: limits.header_bytes_max,
         write_stall: Duration::from_secs(limits.write_stall_s),
+        upgraded: UpgradedLimits {
+            bytes_per_s_max: limits.client_bytes_per_s_max,
+            bytes_burst_max: limits.client_bytes_burst_max,
+        },
     };
     Listener::bind(address, limits).map_err(|source| BindError::Listen { setting, address, source })
 }

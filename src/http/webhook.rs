@@ -36,7 +36,7 @@ pub(super) async fn receive(
     check_type(&head.headers)?;
     let body = tokio::time::timeout(public.read_timeout, collect(body, public.webhook_body_bytes_max))
         .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time"))??;
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time").closing())??;
     let webhook = Webhook { scope, headers: &head.headers, body, now: (public.clock)(), received };
     Ok(public.ingest.receive(source, webhook).await.map(Answer)?)
 }
@@ -69,7 +69,8 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::bad_request("body_broken", "the body ended early or is framed wrongly"))?;
+        let frame =
+            frame.map_err(|_| Problem::bad_request("body_broken", "the body ended early or is framed wrongly").closing())?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + whole.len() + data.len() > bytes_max {
             return Err(Problem::too_large());

@@ -22,7 +22,7 @@ async fn no_canary_is_ever_seen() {
         "log.filter = \"trace\"\nserver.admin_listen = \"{admin}\"\nauth.ticket_secret = {{ value = \"{TICKET_SECRET}\" }}\n\
          admin.token = {{ value = \"{ADMIN_TOKEN}\" }}"
     );
-    let gateway = Process::start(&folder, address, &settings).await;
+    let gateway = Process::start(&folder, address, &settings, None).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut seen = String::new();
 

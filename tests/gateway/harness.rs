@@ -5,16 +5,22 @@
 mod clients;
 mod process;
 mod program;
+mod raw;
 
 use std::{
     fmt::Write as _,
     net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::hmac;
-use claimr_relay::{config::load::load, gateway::Gateway};
+use claimr_relay::{
+    config::load::load,
+    gateway::Gateway,
+    hub::{Hub, admission::Admission},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -23,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) use clients::{Dial, Sse, WebSocket};
 pub(crate) use process::Process;
 pub(crate) use program::{Said, claimr_relay, shell};
+pub(crate) use raw::{Raw, RawSocket, frame};
 
 /// After this, what is waited for will not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +42,8 @@ pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) http: reqwest::Client,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) admission: Arc<Admission>,
     folder: TempDir,
     settings: String,
     stop: Option<oneshot::Sender<()>>,
@@ -108,13 +117,14 @@ impl Relay {
         let config = load(Some(&file), std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let gateway = Gateway::bind(config).unwrap();
         let (address, admin) = (gateway.address().unwrap(), gateway.admin_address().unwrap());
+        let (hub, admission) = (gateway.hub(), gateway.admission());
         let (stop, stopped) = oneshot::channel();
         #[expect(clippy::disallowed_methods, reason = "the gateway itself is the task")]
         let running = AbortOnDropHandle::new(tokio::spawn(gateway.run(async {
             let _ = stopped.await;
         })));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, admin, http, folder, settings, stop: Some(stop), running }
+        Self { address, admin, http, hub, admission, folder, settings, stop: Some(stop), running }
     }
 
     /// Drains and ends.

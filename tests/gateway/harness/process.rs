@@ -1,4 +1,4 @@
-//! The gateway as a process of its own, for what cannot be done to a task: killing it, signalling it, reading its log.
+//! The gateway as a process of its own, to kill it, to starve it, to signal it, to read its log, and to see what it costs.
 
 use std::{
     fs,
@@ -8,29 +8,50 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::{configuration, until};
 
-/// Killed when it is dropped.
+/// The real binary, serving. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts the real binary on the folder, and waits until it listens.
-    pub(crate) async fn start(folder: &TempDir, address: SocketAddr, settings: &str) -> Self {
+    /// Serves on `address` with its data in `folder`; with at most so many open files.
+    pub(crate) async fn start(folder: &TempDir, address: SocketAddr, settings: &str, files_max: Option<u32>) -> Self {
         let (file, log) = (folder.path().join("relay.toml"), folder.path().join("log"));
         fs::write(&file, configuration(folder.path(), address, settings)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_claimr-relay"))
-            .args(["serve", "--config"])
-            .arg(&file)
+        let limit = files_max.map_or(String::new(), |files| format!("ulimit -n {files}; "));
+        let child = Command::new("sh")
+            .args(["-c", &format!(r#"trap '' XFSZ; {limit}exec "$0" serve --config "$1""#)])
+            .args([env!("CARGO_BIN_EXE_claimr-relay").as_ref(), file.as_os_str()])
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        until("the gateway listens", async || tokio::net::TcpStream::connect(address).await.is_ok()).await;
+        until("the gateway listens", async || TcpStream::connect(address).await.is_ok()).await;
         Self { child, log }
+    }
+
+    /// Bytes of memory that are its own and in use (resident, without files).
+    pub(crate) fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")).unwrap();
+        kib.parse::<usize>().unwrap() * 1_024
+    }
+
+    /// Lets it write no file beyond so many bytes; any again if none are given. The disk looks full to it.
+    pub(crate) fn limit_file_size(&self, bytes: Option<u32>) {
+        let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let limit = format!("--fsize={soft}:unlimited");
+        assert!(Command::new("prlimit").args(["--pid", &self.child.id().to_string(), &limit]).status().unwrap().success());
+    }
+
+    /// How many files it has open.
+    pub(crate) fn files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
     /// SIGKILL.
