@@ -2,6 +2,7 @@
 //! operations beside a model that is too simple to be wrong. What only a disk can suffer is in `disk`.
 
 mod disk;
+mod letters;
 mod model;
 mod races;
 mod stories;
