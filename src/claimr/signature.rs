@@ -195,6 +195,11 @@ impl Verified {
         self.proof.as_ref().map(|proof| &*proof.found)
     }
 
+    /// The same, shared, for those who remember it longer than the delivery.
+    pub fn shared_scheme(&self) -> Option<Arc<Found>> {
+        self.proof.as_ref().map(|proof| Arc::clone(&proof.found))
+    }
+
     /// Which of the source's secrets matched, counted from 0 in the order of the configuration; absent if it was not signed.
     pub fn secret(&self) -> Option<usize> {
         self.proof.as_ref().map(|proof| proof.by.secret)

@@ -159,8 +159,7 @@ impl Log {
             let active = parts.active.letters().iter().rev().map(|row| (*row, None));
             let sealed = parts.sealed.iter().enumerate().rev();
             let sealed = sealed.flat_map(|(i, segment)| segment.letters().iter().rev().map(move |row| (*row, Some(i))));
-            let mut rows: Vec<(LetterRow, Option<usize>)> =
-                active.chain(sealed).take(self.retention.dead_letters_max).collect();
+            let mut rows: Vec<(LetterRow, Option<usize>)> = active.chain(sealed).take(self.retention.dead_letters_max).collect();
             self.removed().forget_from(&mut rows);
             rows.truncate(limit);
             (rows, Arc::clone(&parts.sealed), Arc::clone(&parts.active.file), parts.active.path.clone())
