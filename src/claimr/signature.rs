@@ -20,6 +20,7 @@ mod attempt;
 mod explain;
 mod found;
 mod guess;
+mod mask;
 mod secret;
 mod shape;
 
@@ -45,6 +46,7 @@ use secret::Secret;
 pub use attempt::HMACS_PER_SECRET_MAX;
 pub use explain::{Explanation, Matched, explain};
 pub use found::{Found, TOLERANCE_S};
+pub use mask::Mask;
 
 /// The most secrets of one source: they multiply the work that a stranger's delivery costs.
 pub const SECRETS_MAX: usize = 8;
