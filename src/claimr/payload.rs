@@ -91,6 +91,8 @@ impl fmt::Display for InvalidPayload {
     }
 }
 
+impl std::error::Error for InvalidPayload {}
+
 impl From<Fault> for InvalidPayload {
     fn from(Fault { why, position }: Fault) -> Self {
         Self { why, position }

@@ -1,4 +1,7 @@
 //! Errors as outsiders see them: `{"error":{"code","message"}}`, in our own words; no input is echoed, and nothing redirects or is gone.
+//! (Operators are told what of their own input is wrong.)
+
+use std::borrow::Cow;
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -9,8 +12,8 @@ use axum::{
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
-    code: &'static str,
-    message: &'static str,
+    pub(super) code: &'static str,
+    message: Cow<'static, str>,
     /// One header that tells how to go on.
     hint: Option<(HeaderName, &'static str)>,
 }
@@ -19,11 +22,11 @@ impl Problem {
     /// Seconds after which a sender that met a passing trouble should try again.
     const RETRY_AFTER_S: &str = "5";
 
-    pub(super) fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, hint: None }
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), hint: None }
     }
 
-    pub(super) fn bad_request(code: &'static str, message: &'static str) -> Self {
+    pub(super) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
@@ -52,7 +55,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = format!(r#"{{"error":{{"code":"{}","message":"{}"}}}}"#, self.code, self.message);
+        let message = serde_json::Value::from(self.message);
+        let body = format!(r#"{{"error":{{"code":"{}","message":{message}}}}}"#, self.code);
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if let Some((name, value)) = self.hint {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
