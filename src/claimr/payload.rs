@@ -188,6 +188,7 @@ impl PayloadReader {
 }
 
 /// What a body is known by, beside what it says itself.
+#[derive(Clone, Copy)]
 enum Identity<'a> {
     /// The delivery id that its signature's scheme signs, if it does.
     Delivery(Option<&'a str>),

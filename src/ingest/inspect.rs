@@ -108,11 +108,10 @@ impl Ingest {
         self.capture.skipped()
     }
 
-    /// What of a stored body of `source` may be shown.
-    pub fn shown(&self, source: &str, body: &[u8]) -> String {
-        let text = String::from_utf8_lossy(body);
-        // The mask of a source that is configured no more is gone with its secrets.
-        self.sources.get(source).map_or_else(|| text.clone().into_owned(), |source| source.mask.text(&text, false))
+    /// What of a stored text may be shown, whatever source it came from: all but the sources' secrets.
+    pub fn shown(&self, stored: &[u8]) -> String {
+        let text = String::from_utf8_lossy(stored).into_owned();
+        self.sources.values().fold(text, |text, source| source.mask.text(&text, false))
     }
 }
 

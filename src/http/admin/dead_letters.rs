@@ -82,7 +82,7 @@ pub(super) async fn list(
         source: letter.source.clone(),
         scope: letter.scope.as_ref().map(ToString::to_string),
         reason: letter.reason.as_str(),
-        body: api.ingest.shown(&letter.source, &letter.body),
+        body: api.ingest.shown(&letter.body),
     };
     Ok(Json(DeadLetters { dead_letters: letters.iter().map(view).collect() }))
 }

@@ -25,7 +25,7 @@ use crate::{
 const EVENTS_MAX: usize = 100;
 
 #[derive(Serialize)]
-pub(super) struct User {
+pub(super) struct UserView {
     user: String,
     sessions: Vec<SessionView>,
     /// Business frames, newest first.
@@ -38,13 +38,13 @@ pub(super) struct Closed {
     closed: usize,
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(key): Path<String>) -> Result<Json<User>, Problem> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(key): Path<String>) -> Result<Json<UserView>, Problem> {
     let user = api.user(&key)?;
     let events = api.events_of(&user).await?;
     let wanted = Wanted { limit: EVENTS_MAX, user: Some(user.clone()), ..Wanted::default() };
     let deliveries = api.inspect(wanted).await?;
     let sessions = views(&api.hub.members_of(&user), api.engine.head().epoch, usize::MAX);
-    Ok(Json(User { user: user.to_string(), sessions, events, deliveries }))
+    Ok(Json(UserView { user: user.to_string(), sessions, events, deliveries }))
 }
 
 /// Their token proves nothing any more, in the operator's eyes; so they are told to come back with a new one.
@@ -67,7 +67,7 @@ impl Api {
         let Backlog::Complete(numbers) = self.engine.missed(query).await? else { return Ok(Vec::new()) };
         let newest: Vec<u64> = numbers.iter().rev().take(EVENTS_MAX).copied().collect();
         let frames = self.engine.read(&keys, &newest).await?;
-        let json = |frame: &[u8]| RawValue::from_string(String::from_utf8_lossy(frame).into_owned()).ok();
+        let json = |frame: &[u8]| RawValue::from_string(self.ingest.shown(frame)).ok();
         Ok(frames.iter().filter_map(|(_, frame)| json(&frame.as_json())).collect())
     }
 }
