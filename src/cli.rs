@@ -5,6 +5,7 @@
 
 pub mod check_config;
 pub mod dev;
+pub mod learn;
 pub mod token;
 pub mod verify;
 
@@ -50,6 +51,8 @@ pub enum Command {
     Token(token::Token),
     /// Find out which signature scheme and secret match a delivery, or why none does
     Verify(verify::Args),
+    /// Find out from real deliveries how claimr signs and where its fields stand
+    Learn(learn::Learn),
 }
 
 impl Command {
@@ -60,6 +63,7 @@ impl Command {
             Self::CheckConfig(command) => command.json,
             Self::Token(command) => command.json,
             Self::Verify(command) => command.json,
+            Self::Learn(command) => command.json,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! is kept as a dead letter, in the same step, so that mending the mapping is never too late.
 
 mod inspect;
+mod learn;
 mod own;
 mod replay;
 
@@ -32,6 +33,7 @@ use crate::{
 };
 
 pub use inspect::{Inspected, Wanted};
+pub use learn::Learned;
 pub use own::Unpublishable;
 pub use replay::{ReplayError, Replayed};
 

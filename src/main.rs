@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Serve(file) => load_checked(&file).and_then(|config| run(config, |_, _| ())).map(done),
         Command::CheckConfig(command) => command.run().map(done),
         Command::Token(command) => command.run().map(done),
+        Command::Learn(command) => command.run().map(done),
         Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
     };
     outcome.unwrap_or_else(|failure| failure.report(as_json))

@@ -19,6 +19,7 @@
 mod dedupe;
 mod elements;
 mod json;
+mod learn;
 mod own;
 mod people;
 mod pointer;
@@ -37,6 +38,7 @@ use self::{
     view::View,
 };
 pub use self::{
+    learn::{Learner, Place, Proposal},
     own::OwnEvent,
     trace::{Trace, TracedEvent, TracedPerson},
 };

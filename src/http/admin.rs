@@ -5,6 +5,7 @@ mod dead_letters;
 mod deliveries;
 mod events;
 mod guard;
+mod learn;
 mod users;
 
 use std::{sync::Arc, time::Duration};
@@ -88,6 +89,7 @@ fn api(state: &Arc<Api>) -> Router<Arc<Admin>> {
         .route("/dead-letters/replay", post(dead_letters::replay))
         .route("/events/{id}/replay", post(events::replay))
         .route("/publish", post(events::publish))
+        .route("/learn", get(learn::show))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(state), guard::watch))

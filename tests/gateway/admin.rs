@@ -1,5 +1,8 @@
 //! What an operator asks, and does, through the admin API.
 
+mod description;
+mod learn;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -47,6 +50,7 @@ async fn whoever_has_the_token_may_ask() {
         (Method::GET, "users/acme:42"),
         (Method::DELETE, "users/acme:42/sessions"),
         (Method::GET, "dead-letters"),
+        (Method::GET, "learn"),
         (Method::POST, "dead-letters/replay"),
         (Method::POST, "events/0:1/replay"),
         (Method::POST, "publish"),

@@ -86,7 +86,7 @@ pub(super) fn join(keys: &mut Vec<UserKey>, more: Vec<UserKey>) {
     }
 }
 
-fn key(object: &Object<'_>, paths: &AccountPaths) -> Option<UserKey> {
+pub(super) fn key(object: &Object<'_>, paths: &AccountPaths) -> Option<UserKey> {
     let account = account(find(object, &paths.account)?)?;
     match paths.platform.as_ref().and_then(|path| find(object, path)) {
         Some(Node { value: Value::Text(platform), .. }) => return UserKey::new(platform, &account).ok(),

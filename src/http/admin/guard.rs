@@ -153,7 +153,7 @@ mod tests {
         for (host, outcome) in [
             ("127.0.0.1:8081", Ok(())),
             ("[::1]:8081", Ok(())),
-            ("::1", Ok(())),
+            ("[::1]", Ok(())),
             ("localhost", Ok(())),
             ("LOCALHOST:8081", Ok(())),
             ("evil.example:8081", Err("host_not_allowed")),
