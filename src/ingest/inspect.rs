@@ -108,10 +108,11 @@ impl Ingest {
         self.capture.skipped()
     }
 
-    /// What of a stored text may be shown, whatever source it came from: all but the sources' secrets.
-    pub fn shown(&self, stored: &[u8]) -> String {
-        let text = String::from_utf8_lossy(stored).into_owned();
-        self.sources.values().fold(text, |text, source| source.mask.text(&text, false))
+    /// What of a stored text may be shown, whatever source it came from: all but the sources' secrets, and at most `bytes_max` of it.
+    pub fn shown(&self, stored: &[u8], bytes_max: usize) -> String {
+        let is_cut = stored.len() > bytes_max;
+        let text = String::from_utf8_lossy(&stored[..stored.len().min(bytes_max)]).into_owned();
+        self.sources.values().fold(text, |text, source| source.mask.text(&text, is_cut))
     }
 }
 

@@ -3,12 +3,44 @@
 mod description;
 mod learn;
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use claimr_relay::{
+    config::{Log, LogFormat},
+    telemetry,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::harness::{Answer, Dial, HOOK_SECRET, JWT_SECRET, Relay, Sse, WebSocket, event, sign, token};
 
 const TOKEN: &str = "admin-token-of-the-tests-0123456789";
+
+/// A log that a test reads.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Written {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
 
 impl Relay {
     /// A request to the admin API, with a bearer token if `token` is not empty.
@@ -340,8 +372,11 @@ async fn what_is_forced_is_new() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_any_answer() {
+async fn no_secret_is_in_any_answer_or_log() {
     let shared = "shared-secret-of-another-source";
+    let log = Written::default();
+    let settings = Log { filter: "claimr_relay=trace".to_owned(), format: LogFormat::Text };
+    let _logging = tracing::subscriber::set_default(telemetry::subscriber(&settings, log.clone()).unwrap());
     let relay = Relay::with(&format!(
         "sources.secrets = [{{ value = \"{HOOK_SECRET}\" }}, {{ value = \"{shared}\" }}]\nadmin.token = {{ value = \"{TOKEN}\" }}"
     ))
@@ -368,7 +403,10 @@ async fn no_secret_is_in_any_answer() {
         shown += &relay.admin(Method::GET, &format!("/admin/v1/{path}"), TOKEN, None).await.body.to_string();
     }
     assert!(shown.contains("(masked)") && shown.contains("(64 hex digits)") && shown.contains("***"), "{shown}");
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("webhook refused") && logged.contains("session begun"), "{logged}");
     for canary in [HOOK_SECRET, shared, JWT_SECRET, TOKEN, &jwt, &right, &wrong, &right_dead] {
         assert!(!shown.contains(canary), "{canary} in {shown}");
+        assert!(!logged.contains(canary), "{canary} in {logged}");
     }
 }

@@ -22,6 +22,8 @@ use crate::{
 
 /// Letters in an answer, unless the request says otherwise.
 const LIMIT: usize = 100;
+/// Bytes of a letter's body in an answer.
+const SHOWN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request that names letters: some ten thousand of them.
 const REQUEST_BYTES_MAX: usize = 512 * 1024;
 
@@ -43,7 +45,9 @@ struct LetterView {
     source: String,
     scope: Option<String>,
     reason: &'static str,
+    /// Cut.
     body: String,
+    body_bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +86,8 @@ pub(super) async fn list(
         source: letter.source.clone(),
         scope: letter.scope.as_ref().map(ToString::to_string),
         reason: letter.reason.as_str(),
-        body: api.ingest.shown(&letter.body),
+        body: api.ingest.shown(&letter.body, SHOWN_BYTES_MAX),
+        body_bytes: letter.body.len(),
     };
     Ok(Json(DeadLetters { dead_letters: letters.iter().map(view).collect() }))
 }
@@ -107,6 +112,7 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, body: Body) -> Result<Js
         let replayed = api.ingest.replay(letter, which.force, (api.clock)()).await?;
         results.push(LetterResult::new(*id, replayed));
     }
+    tracing::info!(letters = results.len(), force = which.force, "an operator replayed dead letters");
     let unknown = ids.iter().filter(|id| !letters.iter().any(|(known, _)| known == *id));
     results.extend(unknown.map(|id| LetterResult { id: id.to_string(), status: "unknown", ids: Vec::new(), connections: 0 }));
     Ok(Json(Results { results }))

@@ -81,7 +81,9 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) 
         return Err(unknown());
     }
     let event = api.engine.event(position.seq).await?.ok_or_else(unknown)?;
-    Ok(Json(Told { id: position.to_string(), connections: api.hub.deliver_again(&event) }))
+    let connections = api.hub.deliver_again(&event);
+    tracing::info!(id = %position, connections, "an operator sent an event once more");
+    Ok(Json(Told { id: position.to_string(), connections }))
 }
 
 impl From<Unpublishable> for Problem {
