@@ -24,7 +24,7 @@ pub struct Learned {
     verified: usize,
     signature: LearnedSignature,
     mapping: Proposal,
-    /// All lines together, as they belong into the configuration.
+    /// All lines together, as they belong into the configuration; empty if there is none.
     toml: String,
     /// What could not be told, in words.
     unknown: Vec<String>,
@@ -120,6 +120,9 @@ impl Source {
     }
 
     fn toml(&self, signature: Option<&str>, mapping: &[String]) -> String {
+        if signature.is_none() && mapping.is_empty() {
+            return String::new();
+        }
         let mut lines = vec!["[[sources]]".to_owned(), format!("name = \"{}\"", self.name)];
         lines.extend(signature.map(str::to_owned));
         if !mapping.is_empty() {

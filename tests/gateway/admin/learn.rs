@@ -96,6 +96,7 @@ async fn a_failure_says_what_to_do() {
         assert!(text(&output.stderr).contains(words), "{arguments:?} {}", text(&output.stderr));
     }
     let empty = text(&learn(&relay, &["--token", TOKEN]).await.stdout);
+    assert_eq!(settings(&empty), "");
     assert!(empty.contains("no delivery is signed") && empty.contains("nothing can be said of the mapping"), "{empty}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_claimr-relay"));
     let output = command.env_clear().args(["learn", "--url", "https://127.0.0.1:1"]).output().unwrap();
