@@ -27,7 +27,7 @@ fn settings(toml: &str) -> String {
             "[[sources]]" => table = "sources",
             "[sources.mapping]" => table = "sources.mapping",
             line if line.starts_with('#') || line.is_empty() => {}
-            line => settings += &format!("{table}.{line}\n"),
+            line => settings.extend([table, ".", line, "\n"]),
         }
     }
     settings
