@@ -8,6 +8,7 @@ mod client;
 pub mod dev;
 pub mod doctor;
 pub mod hooks;
+pub mod learn;
 mod progress;
 mod scope;
 pub mod token;
@@ -64,6 +65,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Find out which signature scheme and secret match a delivery, or why none does
     Verify(verify::Args),
+    /// Find out from real deliveries how claimr signs and where its fields stand
+    Learn(learn::Learn),
 }
 
 impl Command {
@@ -77,6 +80,7 @@ impl Command {
             Self::Hooks(command) => command.json(),
             Self::Doctor(command) => command.json,
             Self::Verify(command) => command.json,
+            Self::Learn(command) => command.json,
         }
     }
 }

@@ -260,7 +260,7 @@ pub enum LogFormat {
 }
 
 /// The limits whose zero is no mistake: no limit of its own, or keep none.
-const ZERO_HAS_A_MEANING: [&str; 2] = ["sessions_max", "dead_letters_max"];
+const ZERO_HAS_A_MEANING: [&str; 4] = ["sessions_max", "dead_letters_max", "captured_deliveries_max", "captured_body_bytes_max"];
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal;)*) => {
@@ -332,4 +332,8 @@ limits! {
     publish_queue_max: usize = 4_096;
     /// Dead letters that are kept; the oldest go first.
     dead_letters_max: usize = 1_000;
+    /// The latest webhooks, with what became of each, that are remembered for the admin API; 0: none.
+    captured_deliveries_max: usize = 200;
+    /// Bytes of a remembered webhook's body; what is longer is cut; 0: no bodies.
+    captured_body_bytes_max: usize = 16_384;
 }

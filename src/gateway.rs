@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
     auth::{jwt, ticket::Tickets},
+    capture::{Capture, CaptureLimits},
     claimr::signature,
     clock,
     config::{Config, EngineKind, Limits},
@@ -22,7 +23,7 @@ use crate::{
     },
     http::{
         self, ClientAddress, EdgeLimits, Origins, Public,
-        admin::{self, Admin},
+        admin::{self, Admin, Api, Guard},
     },
     hub::{
         Hub, HubLimits, MailboxLimits,
@@ -107,7 +108,9 @@ impl Gateway {
         let public_listener = listen("server.listen", config.server.listen, &limits)?;
         let admin_listener = listen("server.admin_listen", config.server.admin_listen, &limits)?;
         let engine = open_log(&config, &hub)?;
-        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics)).map_err(bad_sources)?;
+        let capture = Capture::new(capture_limits(&limits));
+        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics), capture).map_err(bad_sources)?;
+        let ingest = Arc::new(ingest);
 
         let shutdown = Shutdown::default();
         let streams = Streams {
@@ -122,7 +125,7 @@ impl Gateway {
         let admission = Admission::new(admission_limits(&limits));
         let edge = EdgeLimits { header_fields_max: limits.header_fields_max, uri_bytes_max: limits.uri_bytes_max };
         let public = Public {
-            ingest,
+            ingest: Arc::clone(&ingest),
             streams: Arc::new(streams),
             admission: Arc::clone(&admission),
             origins: Origins::new(config.server.allowed_origins),
@@ -132,8 +135,18 @@ impl Gateway {
             shutdown: shutdown.clone(),
             clock: clock::now,
         };
+        let api = Api {
+            ingest,
+            hub: Arc::clone(&hub),
+            engine: Arc::clone(&engine),
+            guard: Guard::new(config.admin.token),
+            default_platform: config.auth.default_platform,
+            read_timeout: Duration::from_secs(limits.read_timeout_s),
+            data_bytes_max: limits.webhook_body_bytes_max,
+            clock: clock::now,
+        };
         let probe = Probe::new(Arc::clone(&hub), Arc::clone(&engine));
-        let admin = Admin { metrics, shutdown: shutdown.clone(), probe, clock: clock::now };
+        let admin = Admin { metrics, shutdown: shutdown.clone(), probe, api: Arc::new(api), clock: clock::now };
         Ok(Self {
             public: (public_listener, http::public(Arc::new(public))),
             admin: (admin_listener, admin::routes(Arc::new(admin))),
@@ -262,6 +275,10 @@ fn bad_sources(problems: Vec<signature::Problem>) -> BindError {
 fn hub_limits(limits: &Limits) -> HubLimits {
     let mailbox = MailboxLimits { events_max: limits.mailbox_events_max, bytes_max: limits.mailbox_bytes_max };
     HubLimits { sessions_per_user_max: limits.sessions_per_user_max, mailbox }
+}
+
+fn capture_limits(limits: &Limits) -> CaptureLimits {
+    CaptureLimits { deliveries_max: limits.captured_deliveries_max, body_bytes_max: limits.captured_body_bytes_max }
 }
 
 fn admission_limits(limits: &Limits) -> AdmissionLimits {

@@ -32,7 +32,7 @@ pub use origin::Origins;
 /// What the public routes need.
 pub struct Public {
     /// Takes webhooks.
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     /// Takes streams.
     pub streams: Arc<Streams>,
     /// Gives out places for streams.

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Trigger(command) => command.run(),
         Command::Hooks(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Learn(command) => command.run().map(done),
         Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
     };
     outcome.unwrap_or_else(|failure| failure.report(as_json))

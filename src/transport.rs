@@ -11,7 +11,7 @@ use crate::{
     auth::{Identity, Rejection, jwt, ticket::Tickets},
     engine::{Engine, Start},
     event::{EventType, Timestamp},
-    hub::{Hub, admission::Place},
+    hub::{Arrival, Hub, admission::Place},
     metrics::{Carrier, CarrierLabel, CodeLabel, Metrics, OpenedLabels},
     protocol::{Close, CloseCode, Control, Resume},
     session::{Opening, Outgoing, Session},
@@ -66,7 +66,8 @@ pub struct Terms {
 
 impl Streams {
     async fn open(&self, carrier: Carrier, identity: Identity, terms: &Terms) -> Result<(Session, Counted), CloseCode> {
-        let session = Session::open(&self.hub, &self.engine, identity, terms.start, &terms.types).await?;
+        let arrival = Arrival { carrier: Some(carrier), since: (self.clock)() };
+        let session = Session::open(&self.hub, &self.engine, identity, arrival, terms.start, &terms.types).await?;
         let opening = session.opening();
         let resume = match (opening.gap, opening.resume) {
             (Some(reason), _) => reason.as_str(),

@@ -1,17 +1,35 @@
-//! The operator's routes, on their own listener: metrics and health. Never reachable through the public one.
+//! The operator's routes, on their own listener: metrics, health, and the admin API. Never reachable through the public one.
 
-use std::sync::Arc;
+mod connections;
+mod dead_letters;
+mod deliveries;
+mod events;
+mod guard;
+mod learn;
+mod users;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
+    middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{delete, get, post},
 };
 
 use super::Problem;
-use crate::{event::Timestamp, metrics::Metrics, probe::Probe, shutdown::Shutdown};
+use crate::{
+    engine::{Engine, EngineError},
+    event::Timestamp,
+    hub::Hub,
+    ingest::Ingest,
+    metrics::Metrics,
+    probe::Probe,
+    shutdown::Shutdown,
+};
+pub use guard::Guard;
 
 /// What the operator's routes need.
 pub struct Admin {
@@ -21,6 +39,28 @@ pub struct Admin {
     pub shutdown: Shutdown,
     /// Whether the way from a webhook to a session is open.
     pub probe: Probe,
+    /// What the admin API needs.
+    pub api: Arc<Api>,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// What the admin API needs.
+pub struct Api {
+    /// Knows what became of webhooks.
+    pub ingest: Arc<Ingest>,
+    /// Knows who is connected.
+    pub hub: Arc<Hub>,
+    /// Knows what happened.
+    pub engine: Arc<dyn Engine>,
+    /// Knows who may ask.
+    pub guard: Guard,
+    /// The platform of a user key without a colon.
+    pub default_platform: Option<String>,
+    /// For a request's body to arrive.
+    pub read_timeout: Duration,
+    /// Bytes of the data of a backend's own event.
+    pub data_bytes_max: usize,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
 }
@@ -31,9 +71,41 @@ pub fn routes(state: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
+        .route("/openapi.json", get(openapi))
+        .nest("/admin/v1", api(&state.api))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state)
+}
+
+/// The admin API, behind its guard. docs/admin-api.md tells what each route is good for, openapi.json what it takes and gives.
+fn api(state: &Arc<Api>) -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/deliveries", get(deliveries::list))
+        .route("/connections", get(connections::list))
+        .route("/users/{key}", get(users::show))
+        .route("/users/{key}/sessions", delete(users::disconnect))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/replay", post(dead_letters::replay))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/publish", post(events::publish))
+        .route("/learn", get(learn::show))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(state), guard::watch))
+        .with_state(Arc::clone(state))
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("admin/openapi.json"))
+}
+
+/// A log that cannot be read is told like one that cannot be written.
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        tracing::error!(%error, "the admin API could not read the log");
+        Self::come_back(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "the log cannot be read now")
+    }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

@@ -1,4 +1,7 @@
 //! Errors as outsiders see them: `{"error":{"code","message"}}`, in our own words; no input is echoed, and nothing redirects or is gone.
+//! (Operators are told what of their own input is wrong.)
+
+use std::borrow::Cow;
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -9,8 +12,8 @@ use axum::{
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
-    code: &'static str,
-    message: &'static str,
+    pub(super) code: &'static str,
+    message: Cow<'static, str>,
     /// Headers that tell how to go on.
     hints: Vec<(HeaderName, &'static str)>,
 }
@@ -19,11 +22,11 @@ impl Problem {
     /// Seconds after which a sender that met a passing trouble should try again.
     const RETRY_AFTER_S: &str = "5";
 
-    pub(super) fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, hints: Vec::new() }
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), hints: Vec::new() }
     }
 
-    pub(super) fn bad_request(code: &'static str, message: &'static str) -> Self {
+    pub(super) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
@@ -59,7 +62,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = format!(r#"{{"error":{{"code":"{}","message":"{}"}}}}"#, self.code, self.message);
+        let message = serde_json::Value::from(self.message);
+        let body = format!(r#"{{"error":{{"code":"{}","message":{message}}}}}"#, self.code);
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         for (name, value) in self.hints {
             response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -98,9 +98,20 @@ fn what_is_printed_is_what_was_reviewed() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = Folder::with("");
-    for command in
-        ["", "dev", "serve", "check-config", "token", "trigger", "hooks", "hooks add", "hooks remove", "doctor", "verify"]
-    {
+    for command in [
+        "",
+        "dev",
+        "serve",
+        "check-config",
+        "token",
+        "trigger",
+        "hooks",
+        "hooks add",
+        "hooks remove",
+        "doctor",
+        "verify",
+        "learn",
+    ] {
         let output = run(&format!("{command} --help"), &folder);
         assert_eq!(output.status.code(), Some(0), "{command}");
         let help = text(&output.stdout);

@@ -188,6 +188,12 @@ impl Stopped {
     pub(crate) async fn start(self) -> Relay {
         Relay::launch(self.folder, self.settings, self.address).await
     }
+
+    /// The same folder and port under further settings.
+    pub(crate) async fn start_with(mut self, settings: &str) -> Relay {
+        self.settings = format!("{}\n{settings}", self.settings);
+        self.start().await
+    }
 }
 
 /// What a webhook was answered.
