@@ -110,6 +110,11 @@ impl Hub {
         self.members.iter().flat_map(of_user).collect()
     }
 
+    /// The sessions that hear `key`, whoever they are counted under.
+    pub fn members_of(&self, key: &UserKey) -> Vec<Member> {
+        self.members.get(key).map_or_else(Vec::new, |members| members.iter().map(|slot| Member(Arc::clone(slot))).collect())
+    }
+
     /// How many sessions are members now.
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! The operator's routes, on their own listener: metrics and health. Never reachable through the public one.
+//! The operator's routes, on their own listener: metrics, health and the inspector. Never reachable through the public one.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use super::Problem;
+use super::{Problem, inspector};
 use crate::{event::Timestamp, metrics::Metrics, probe::Probe, shutdown::Shutdown};
 
 /// What the operator's routes need.
@@ -31,6 +31,7 @@ pub fn routes(state: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
+        .merge(inspector::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state)
