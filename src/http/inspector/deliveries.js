@@ -129,6 +129,6 @@ function body(delivery) {
     h('div', { class: 'row' },
       h('h3', {}, 'Body'),
       h('span', { class: 'small muted' }, `${bytes(length)}${cut ? ', cut' : ''}`),
-      h('div', { class: 'segments end' }, VIEWS.map((name) => h('label', {}, h('input', { type: 'radio', name: 'body-view', checked: name === view, onchange: () => show(name) }), h('span', {}, name))))),
+      h('div', { class: 'segments end' }, VIEWS.map((name) => h('label', {}, h('input', { type: 'radio', name: 'body-view', value: name, checked: name === view, onchange: () => show(name) }), h('span', {}, name))))),
     h('div', { class: 'code' }, h('pre', { tabIndex: 0 }, code), copyButton(() => text)));
 }

@@ -68,7 +68,7 @@ const eventsOf = (events, wanted) =>
       events.length === 0
         ? h('p', { class: 'empty' }, wanted ? 'No event of this user fits. Either it never came, or it is older than the log.' : 'No event of this user is in the log.')
         : table(['When', 'What', 'Id', ''], events.map((event) => [
-            day(event.at),
+            h('span', { class: 'when' }, day(event.at)),
             [h('span', { class: 'chip' }, event.type), h('details', {}, h('summary', {}, about(event) || 'event'), h('pre', { class: 'mono' }, JSON.stringify(event, null, 2)))],
             h('span', { class: 'mono' }, event.id),
             working('Send again', async () => `to ${(await api(`events/${encodeURIComponent(event.id)}/replay`, { method: 'POST', body: {} })).connections}`),
@@ -77,7 +77,7 @@ const eventsOf = (events, wanted) =>
 const deliveriesOf = (deliveries) =>
   h('div', { class: 'card', hidden: deliveries.length === 0 },
     h('header', {}, h('h2', {}, 'Webhooks that named the user')),
-    h('div', { class: 'scroll' }, table(['When', 'Scope', 'Outcome', 'Number'], deliveries.map((d) => [day(d.at), d.scope ?? '–', h('span', { class: 'chip' }, d.outcome.replaceAll('_', ' ')), `#${d.n}`]))));
+    h('div', { class: 'scroll' }, table(['When', 'Scope', 'Outcome', 'Number'], deliveries.map((d) => [h('span', { class: 'when' }, day(d.at)), d.scope ?? '–', h('span', { class: 'chip' }, d.outcome.replaceAll('_', ' ')), `#${d.n}`]))));
 
 const FATES = { delivered: 'ok', duplicate: 'accent', still_dead: 'warn' };
 /** What became of letters that were sent again, as long as the page lives. */
