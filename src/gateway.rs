@@ -186,7 +186,8 @@ async fn drain(hub: &Hub, window: Duration) {
     const RETURN_PER_SESSION_MS: u64 = 20;
     let mut members = hub.members();
     let spread = (members.len() as u64 * RETURN_PER_SESSION_MS).min(9_000);
-    let goodbye = || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(1_000 + fastrand::u64(..=spread))) };
+    let goodbye =
+        || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(1_000 + fastrand::u64(..=spread))) };
     fastrand::shuffle(&mut members);
     let window = window.min(PER_SESSION * u32::try_from(members.len()).unwrap_or(u32::MAX));
     let steps = (window.as_millis() / STEP.as_millis()).max(1);

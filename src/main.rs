@@ -1,6 +1,9 @@
 //! claimr-relay: arguments, allocator, signals; everything else is in the library.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use claimr_relay::{
@@ -43,7 +46,9 @@ fn main() -> ExitCode {
 fn dev(command: &Dev) -> Result<(), Failure> {
     let prepared = command.prepare(clock::now())?;
     let log = prepared.log().clone();
-    run(&log, |stop| prepared.run(stop, |instructions| println!("{instructions}")))
+    // A reader like `head` may have left; the gateway runs all the same.
+    let show = |instructions: String| drop(writeln!(io::stdout(), "{instructions}"));
+    run(&log, |stop| prepared.run(stop, show))
 }
 
 fn serve(config: Config) -> Result<(), Failure> {

@@ -226,23 +226,27 @@ struct OfUser {
 
 /// Makes every session of the user a slow reader: one delivery holds more than may wait for a session, so it is ended with 4001.
 async fn burst(State(dev): State<Arc<Dev>>, asked: Asked<OfUser>) -> Result<Json<Value>, Problem> {
-    /// A session's task may be quick enough to take what comes in between, so it can need another delivery.
-    const DELIVERIES_MAX: usize = 5;
+    /// A session may be quick enough to take each event before the next one is there.
+    const DELIVERIES_MAX: usize = 3;
     let user = user_key(&understood(asked)?.user)?;
-    let sessions = dev.hub.members_of(&user).len();
-    let (mut events, mut overflown) = (0, false);
+    let members = dev.hub.members_of(&user);
+    let mut overflown = members.is_empty();
     for _ in 0..DELIVERIES_MAX {
         let number = dev.deliveries.fetch_add(1, Ordering::Relaxed);
-        let delivery = Delivery::large(&user, number, &dev.demo.hook_secret);
-        let (_, answer) = dev.post(&delivery).await?;
-        events += Delivery::LARGE_EVENTS;
+        let (_, answer) = dev.post(&Delivery::large(&user, number, &dev.demo.hook_secret)).await?;
         let handed_on = answer["connections"].as_u64().unwrap_or(0);
-        overflown = handed_on < (sessions * Delivery::LARGE_EVENTS) as u64;
-        if overflown || sessions == 0 {
+        overflown |= handed_on < (members.len() * Delivery::LARGE_EVENTS) as u64;
+        if overflown {
             break;
         }
     }
-    Ok(Json(json!({ "sessions": sessions, "events": events, "overflown": overflown })))
+    if !overflown {
+        // Then at least the end of a slow reader is shown.
+        for member in &members {
+            member.close(CloseCode::SlowConsumer.into());
+        }
+    }
+    Ok(Json(json!({ "sessions": members.len(), "overflown": overflown })))
 }
 
 /// Ends the user's sessions as if their line had gone dead.

@@ -84,9 +84,20 @@ const answers = {
   'POST dead-letters': () => ({ results: [{ id: 'dl-2', status: 'delivered', ids: ['k3f9a0b1c2:1021'], connections: 2 }, { id: 'dl-1', status: 'still_dead', ids: [], connections: 0 }] }),
   'POST events': () => ({ connections: 2 }),
   'GET learn': () => ({
-    signature: { words: 'All 6 genuine deliveries carry a hexadecimal HMAC-SHA256 of the body in x-signature.', toml: 'signature = { scheme = "hmac", header = "x-signature", algorithm = "sha256", encoding = "hex", prefix = "" }' },
-    mapping: { toml: '[sources.mapping]\ncampaign_id = ["campaign_id"]\nquest_name = ["contest_name"]' },
-    unknown: ['/campaign_name_i18n', '/meta/region'],
+    sources: [
+      {
+        source: 'claimr', deliveries: 7, verified: 6,
+        signature: { line: 'signature = { scheme = "hmac", header = "x-signature", algorithm = "sha256", encoding = "hex", prefix = "" }', fits: 6 },
+        mapping: {
+          events: 5,
+          lines: ['quest_name = ["contest_name"]'],
+          fields: { quest_name: [{ path: 'contest_name', seen: 5 }], accounts: [{ path: 'account+platform', seen: 4 }, { path: 'user.account+user.platform', seen: 1 }] },
+          notes: [],
+        },
+        toml: '[[sources]]\nname = "claimr"\nsignature = { scheme = "hmac", header = "x-signature", algorithm = "sha256", encoding = "hex", prefix = "" }\n[sources.mapping]\nquest_name = ["contest_name"]',
+        unknown: ['no delivery had a rank'],
+      },
+    ],
   }),
 };
 

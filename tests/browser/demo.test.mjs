@@ -1,6 +1,6 @@
 // The demo page: every kind of webhook arrives, and after every trouble nothing is missing.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { launch, open, overhang, shoot, startDev } from './harness.mjs';
@@ -82,13 +82,15 @@ for (const carrier of ['ws', 'sse']) {
       await bye(page, code);
       // What happens while the page is away is replayed.
       await shell(relay.curl);
+      // A drained SSE stream would come back after 10 s or more.
+      if (trouble === 'restart' && carrier === 'sse') await page.click('#now');
       await connected(page, 'resumed');
       await send(page, 'user_login');
     }
     await page.click('[data-trouble=burst]');
     await bye(page, 4001);
-    await page.waitForSelector('#feed :text("7 of 7")');
-    assert.ok((await page.locator('#feed :text-matches("Burst \\\\d+: \\\\d of 7")').count()) >= 7, 'what did not fit comes from the log');
+    await page.waitForSelector('#feed :text("6 of 6")');
+    assert.ok((await page.locator('#feed :text-matches("Burst \\\\d+: \\\\d of 6")').count()) >= 6, 'what did not fit comes from the log');
 
     const numbers = (await idsOf(page)).map((id) => Number(id.split(':')[1]));
     const expected = Array.from(numbers, (_, i) => numbers[0] - i);
@@ -149,9 +151,9 @@ test('every snippet has a token that works', async () => {
     await connected(page);
     await page.waitForSelector('#panel-curl pre', { state: 'attached' });
   }
-  const watch = (await snippet('curl')).replace('curl -N', 'curl -sN --max-time 20');
-  const { stdout } = await shell(`${watch} | sed -n '/hello/{p;q}'`);
-  assert.match(stdout, /\$hello/);
+  const watching = spawn('sh', ['-c', `exec ${(await snippet('curl')).replace('curl', 'curl -s')}`]);
+  await new Promise((resolve) => watching.stdout.on('data', (text) => String(text).includes('$hello') && resolve()));
+  watching.kill();
   await page.context().close();
 });
 

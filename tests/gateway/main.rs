@@ -4,6 +4,7 @@
 
 mod cli;
 mod crash;
+mod dev;
 mod engines;
 mod examples;
 mod harness;

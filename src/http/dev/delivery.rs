@@ -56,10 +56,10 @@ const REWARDS: [(&str, &str, &str); 4] = [
 impl Delivery {
     /// Where the signature stands: as likely a place as any, since the gateway finds it.
     pub(super) const SIGNATURE_HEADER: &str = "x-signature";
-    /// Events in one [large](Self::large) delivery.
-    pub(super) const LARGE_EVENTS: usize = 7;
-    /// Of each of them: three are more than may wait for a session (`limits.mailbox_bytes_max`), all of them less than a webhook may have.
-    const LARGE_NOTE_BYTES: usize = 32 * 1024;
+    /// Events of one [large](Self::large) delivery.
+    pub(super) const LARGE_EVENTS: usize = 6;
+    /// Of each of them: two are more than may wait for a session (`limits.mailbox_bytes_max`), all of them less than a webhook may have.
+    const LARGE_NOTE_BYTES: usize = 40 * 1024;
 
     /// The `number`th delivery of this run: those of one scope differ from each other.
     pub(super) fn new(scope: Scope, user: &UserKey, number: u64, secret: &SecretString) -> Self {

@@ -69,6 +69,8 @@ const page = {
     $('#fact-cursor').textContent = relay.lastEventId ?? '–';
     $('#fact-resume').replaceChildren(hello ? h('span', { class: `chip ${{ fresh: '', resumed: 'ok', gap: 'warn' }[hello.resume]}` }, hello.resume) : '–');
     $('#fact-replayed').textContent = hello ? `${hello.replayed} event${hello.replayed === 1 ? '' : 's'}` : '–';
+    // Drained streams are sent away for a while, so that not everybody comes back at once; who looks on need not wait.
+    $('#now').hidden = relay.status !== 'reconnecting';
     document.body.dataset.status = relay.status;
     document.body.dataset.resume = hello?.resume ?? '';
   },
@@ -168,6 +170,7 @@ function begin() {
     ...TROUBLES.map(([what, code, title, text]) =>
       h('li', {}, h('button', { type: 'button', class: 'trouble', 'data-trouble': what, onclick: working(makeTrouble[what]) }, h('b', {}, title), h('code', { class: 'chip' }, code), h('span', { class: 'small muted' }, text)))),
   );
+  $('#now').addEventListener('click', () => connection.relay.reconnect());
   makeSnippets();
   signIn(user);
   setInterval(showToken, 250);

@@ -124,13 +124,20 @@ const letterCard = (letter) => {
     h('details', {}, h('summary', { class: 'small' }, 'Body'), h('div', { class: 'code' }, h('pre', { tabIndex: 0 }, text))));
 };
 
+const lesson = (title, ...inside) => h('section', { class: 'lesson' }, h('h3', {}, title), ...inside);
+
+/** Where each field stood, most often first. */
+const places = (fields) => table(['Field', 'Stood at', 'In'], Object.entries(fields).flatMap(([field, places]) => places.map(({ path, seen }, i) => [i ? '' : field, h('span', { class: 'mono' }, path), `${seen} event${seen === 1 ? '' : 's'}`])));
+
+const lessons = ({ source, deliveries, verified, signature, mapping, toml, unknown }) => [
+  h('h2', {}, source, ' ', h('span', { class: 'chip' }, `${verified} of ${deliveries} genuine`)),
+  lesson('To pin it', toml ? code(toml) : h('p', { class: 'small muted' }, 'Nothing to pin yet: deliveries have to come first.'), signature.line && h('p', { class: 'small muted' }, `The signature line fits ${signature.fits} of ${deliveries} deliveries.`)),
+  Object.keys(mapping.fields).length > 0 && lesson('Where the fields stood', h('div', { class: 'scroll' }, places(mapping.fields))),
+  unknown.length > 0 && lesson('What could not be told', h('ul', { class: 'unknown' }, unknown.map((words) => h('li', {}, words)))),
+];
+
 export async function showLessons() {
-  const source = $('#filter-source').value || $('#filter-source').options[1]?.value;
-  const { signature, mapping, unknown } = await api(source ? `learn?source=${encodeURIComponent(source)}` : 'learn');
-  const lesson = (title, words, toml) => h('section', { class: 'lesson' }, h('h3', {}, title), words && h('p', { class: 'muted' }, words), toml ? code(toml) : h('p', { class: 'small muted' }, 'Nothing to pin yet.'));
-  $('#lessons').replaceChildren(
-    lesson('Signature', signature?.words, signature?.toml),
-    lesson('Mapping', mapping?.words, mapping?.toml),
-    h('section', { class: 'lesson' }, h('h3', {}, 'Fields that nothing reads'), unknown?.length ? h('p', { class: 'unknown' }, unknown.map((path) => h('code', { class: 'chip' }, path))) : h('p', { class: 'small muted' }, 'None.')),
-  );
+  const source = $('#filter-source').value;
+  const { sources } = await api(source ? `learn?source=${encodeURIComponent(source)}` : 'learn');
+  $('#lessons').replaceChildren(...sources.flatMap(lessons).filter(Boolean));
 }
