@@ -45,7 +45,7 @@ export const deliveries = [
   }),
   delivery(17, {
     status: 401, outcome: 'signature_invalid', took_us: 96, headers: headers('77aa… (64 hex digits)'),
-    steps: [{ step: 'received', us: 0 }, { step: 'verified', us: 88, ok: false, scheme: null, header: null, secret: null, why: 'x-signature looks like a hexadecimal HMAC-SHA256, but none of the 1 secrets makes it over the body as received' }],
+    steps: [{ step: 'received', us: 0 }, { step: 'verified', us: 88, ok: false, scheme: null, header: null, secret: null, why: '`x-signature` looks like a hexadecimal HMAC-SHA256, but none of the 1 secrets makes it over the body as received' }],
   }),
   delivery(16, {
     outcome: 'dead_letter', scope: 'user_reward', body: body({ scope: 'user_reward', reward: { id: 'rw_1', type: 'Badge', name: 'Early bird' } }),

@@ -15,16 +15,19 @@ after(async () => {
 });
 
 /** The inspector over the answers of `admin-answers.mjs`; what it asked is in `page.asked`. */
-const inspector = (options, answer = answerTo) =>
+const inspector = ({ clock, ...options } = {}, answer = answerTo) =>
   open(browser, relay.inspector, {
     ...options,
     async prepare(page) {
       page.asked = [];
+      if (clock) await page.clock.install();
       await page.route('**/admin/v1/**', async (route) => {
         const request = route.request();
         const url = new URL(request.url());
-        page.asked.push({ method: request.method(), path: url.pathname + url.search, headers: await request.allHeaders(), body: request.postData() });
-        const json = answer(request.method(), url, await request.allHeaders());
+        const call = { method: request.method(), path: url.pathname + url.search, body: request.postData() };
+        page.asked.push(call);
+        call.headers = await request.allHeaders();
+        const json = answer(call.method, url, call.headers);
         await route.fulfill(json ? { json } : { status: 401, json: { error: { code: 'token_rejected', message: 'no' } } });
       });
     },
@@ -49,8 +52,9 @@ test('a webhook is a timeline, from its first byte to the sessions', async () =>
 
   await choose(page, 18);
   assert.match(await step(page, 'deduplicated'), /A repetition of k3f9a0b1c2:1017/);
+  assert.match(await step(page, 'delivered'), /not again/);
   await choose(page, 17);
-  assert.match(await step(page, 'verified'), /^Not verified.*none of the 1 secrets/);
+  assert.match(await step(page, 'verified'), /^Not verifiedx-signature looks like.*none of the 1 secrets/);
   assert.match(await step(page, 'stored'), /not reached/);
   await choose(page, 16);
   assert.match(await step(page, 'addressed'), /to nobody.*1 part kept as a dead letter/);
@@ -140,12 +144,19 @@ test('the token of dev is taken from the address, and another is asked for once'
   await page.context().close();
 });
 
-test('it asks only while it is looked at and live', async () => {
-  const page = await inspector();
-  await page.waitForFunction(() => performance.getEntriesByType('resource').filter(({ name }) => name.includes('deliveries?')).length >= 2);
+test('it asks every two seconds, unless it is paused', async () => {
+  const page = await inspector({ clock: true });
+  await page.waitForSelector('.timeline');
+  const questions = () => page.asked.filter(({ path }) => path.startsWith('/admin/v1/deliveries')).length;
+  const before = questions();
+  const answered = page.waitForResponse('**/admin/v1/deliveries**');
+  await page.clock.runFor(2000);
+  await answered;
+  assert.equal(questions(), before + 1);
   await page.click('#live');
-  assert.equal(await page.getAttribute('#live', 'aria-pressed'), 'false');
   assert.equal(await page.textContent('#live-word'), 'paused');
+  await page.clock.runFor(60_000);
+  assert.equal(questions(), before + 1);
   await page.context().close();
 });
 

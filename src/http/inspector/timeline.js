@@ -22,10 +22,21 @@ function people(events) {
     ));
 }
 
+/** Words of the gateway, in which `…` is code. */
+const prose = (text) => text?.split('`').map((part, i) => (i % 2 ? h('code', {}, part) : part));
+
 function repetition(stored) {
+  if (stored.ids.length === 0) return ['no event to compare'];
   const kinds = stored.repetition ?? [];
-  if (kinds.every((kind) => kind == null)) return [plural(kinds.length || stored.ids.length, 'new event')];
+  if (kinds.every((kind) => kind == null)) return [plural(stored.ids.length, 'new event')];
   return kinds.map((kind, i) => kind && h('div', {}, kind === 'other_body' ? 'The same delivery id as ' : 'A repetition of ', h('code', {}, stored.ids[i]), kind === 'other_body' ? ', over another body: the first stands' : ''));
+}
+
+function written(connections, stored) {
+  if (connections > 0) return [`to ${plural(connections, 'session')}`];
+  if (!stored?.ids.length) return ['nothing to write'];
+  if (stored.repetition?.every((kind) => kind != null)) return ['not again'];
+  return ['to nobody: nobody is connected, it is kept for resume'];
 }
 
 /** Each known step: its title, and what to say of it. A step that was not reached has `null`. */
@@ -35,11 +46,11 @@ function tell(delivery) {
   const nobody = addressed && addressed.events.length === 0;
   return [
     ['received', 'Received', received, () => [`${delivery.source}${delivery.scope ? ` / ${delivery.scope}` : ''}, at ${clockTime(delivery.at)}`]],
-    ['verified', verified?.ok === false ? 'Not verified' : 'Verified', verified, () => (verified.ok ? [verified.scheme ? ['by ', h('b', {}, verified.scheme), verified.header && [' in ', h('code', {}, verified.header)].flat(), ordinal(verified.secret) && `, ${ordinal(verified.secret)}`] : 'taken unsigned, as configured'] : [verified.why ?? delivery.outcome]), verified?.ok === false],
-    ['addressed', nobody ? 'Addressed to nobody' : 'Addressed', addressed, () => [...people(addressed.events), addressed.why, addressed.dead_letters > 0 && h('div', { class: 'person' }, `${plural(addressed.dead_letters, 'part')} kept as a dead letter`)], nobody],
+    ['verified', verified?.ok === false ? 'Not verified' : 'Verified', verified, () => (verified.ok ? [verified.scheme ? ['by ', h('b', {}, verified.scheme), verified.header && [' in ', h('code', {}, verified.header)].flat(), ordinal(verified.secret) && `, ${ordinal(verified.secret)}`] : 'taken unsigned, as configured'] : prose(verified.why ?? delivery.outcome)), verified?.ok === false],
+    ['addressed', delivery.outcome === 'payload_invalid' ? 'Not readable' : nobody ? 'Addressed to nobody' : 'Addressed', addressed, () => [...people(addressed.events), prose(addressed.why), addressed.dead_letters > 0 && h('div', { class: 'person' }, `${plural(addressed.dead_letters, 'part')} kept as a dead letter`)], nobody],
     ['deduplicated', 'De-duplicated', stored, () => repetition(stored)],
     ['stored', 'Stored', stored, () => [stored.ids.length ? h('code', {}, stored.ids.join(', ')) : 'as a dead letter only']],
-    ['delivered', 'Written', delivered, () => [`to ${plural(delivered.connections, 'session')}`, delivered.connections === 0 && h('span', { class: 'muted' }, ': nobody is connected, it is kept for resume')]],
+    ['delivered', 'Written', delivered, () => written(delivered.connections, stored)],
   ];
 }
 
