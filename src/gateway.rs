@@ -24,6 +24,7 @@ use crate::{
     http::{
         self, ClientAddress, EdgeLimits, Origins, Public,
         admin::{self, Admin, Api, Guard},
+        dev::{self, Demo},
     },
     hub::{
         Hub, HubLimits, MailboxLimits,
@@ -159,6 +160,13 @@ impl Gateway {
         })
     }
 
+    /// Adds the demo page, and the backend behind it that hands out tokens, to the public routes: for `claimr-relay dev` only.
+    #[must_use]
+    pub fn with_demo(mut self, demo: Demo) -> Self {
+        self.public.1 = self.public.1.merge(dev::routes(demo, Arc::clone(&self.hub)));
+        self
+    }
+
     /// The public address, for those who asked for port 0.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.public.0.address()
@@ -206,8 +214,12 @@ async fn drain(hub: &Hub, window: Duration) {
     /// Few sessions need no long goodbye.
     const PER_SESSION: Duration = Duration::from_millis(5);
     const STEP: Duration = Duration::from_millis(20);
-    let goodbye = || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(fastrand::u64(1_000..10_000))) };
+    /// What a node takes of new sessions without noticing decides how far their return is spread.
+    const RETURN_PER_SESSION_MS: u64 = 20;
     let mut members = hub.members();
+    let spread = (members.len() as u64 * RETURN_PER_SESSION_MS).min(9_000);
+    let goodbye =
+        || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(1_000 + fastrand::u64(..=spread))) };
     fastrand::shuffle(&mut members);
     let window = window.min(PER_SESSION * u32::try_from(members.len()).unwrap_or(u32::MAX));
     let steps = (window.as_millis() / STEP.as_millis()).max(1);

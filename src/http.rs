@@ -2,9 +2,12 @@
 
 pub mod admin;
 mod client_address;
+pub mod dev;
 mod edge;
 mod error;
+mod inspector;
 mod origin;
+mod page;
 mod stream;
 mod ticket;
 mod webhook;

@@ -1,12 +1,20 @@
 //! claimr-relay: arguments, allocator, signals; everything else is in the library.
 
-use std::{io, net::SocketAddr, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use claimr_relay::{
-    cli::{Cli, Command, Failure, check_config::load_checked, dev::Dev, verify},
+    cli::{
+        Cli, Command, Failure,
+        check_config::load_checked,
+        dev::{Dev, Stop},
+        verify,
+    },
     clock,
-    config::Config,
+    config::{Config, Log},
     gateway::Gateway,
     telemetry,
 };
@@ -27,7 +35,7 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let outcome = match command {
         Command::Dev(command) => dev(&command).map(done),
-        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, |_, _| ())).map(done),
+        Command::Serve(file) => load_checked(&file).and_then(serve).map(done),
         Command::CheckConfig(command) => command.run().map(done),
         Command::Token(command) => command.run().map(done),
         Command::Trigger(command) => command.run(),
@@ -41,20 +49,30 @@ fn main() -> ExitCode {
 
 fn dev(command: &Dev) -> Result<(), Failure> {
     let prepared = command.prepare(clock::now())?;
-    let config = prepared.config.clone();
-    run(config, |address, admin| println!("{}", prepared.instructions(address, admin)))
+    let log = prepared.log().clone();
+    // A reader like `head` may have left; the gateway runs all the same.
+    let show = |instructions: String| drop(writeln!(io::stdout(), "{instructions}"));
+    run(&log, |stop| prepared.run(stop, show))
 }
 
-/// Runs a gateway until a signal stops it. `serving` is told its addresses.
-fn run(config: Config, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
-    telemetry::init(&config.log).context("logging")?;
+fn serve(config: Config) -> Result<(), Failure> {
+    let log = config.log.clone();
+    run(&log, |stop| gateway(config, stop))
+}
+
+/// Runs what `begin` makes of a wish to stop, until a signal is that wish.
+fn run<F>(log: &Log, begin: impl FnOnce(Stop) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    telemetry::init(log).context("logging")?;
     // As many workers as the machine, or the container, has processors for us.
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new().context("listening for signals")?;
         let (stop, stopped) = oneshot::channel::<()>();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-        let running = gateway(config, serving, async { drop(stopped.await) });
+        let running = begin(Box::pin(async { drop(stopped.await) }));
         tokio::pin!(running);
         select! {
             ended = &mut running => return ended,
@@ -72,15 +90,9 @@ fn run(config: Config, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(
 }
 
 /// Serves until `stop` is there, and everybody was told to leave.
-async fn gateway(
-    config: Config,
-    serving: impl FnOnce(SocketAddr, SocketAddr),
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
+async fn gateway(config: Config, stop: Stop) -> anyhow::Result<()> {
     let gateway = Gateway::bind(config)?;
-    let (address, admin) = (gateway.address()?, gateway.admin_address()?);
-    tracing::info!(%address, %admin, "serving");
-    serving(address, admin);
+    tracing::info!(address = %gateway.address()?, admin = %gateway.admin_address()?, "serving");
     gateway.run(stop).await;
     Ok(())
 }

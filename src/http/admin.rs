@@ -1,4 +1,5 @@
-//! The operator's routes, on their own listener: metrics, health, and the admin API. Never reachable through the public one.
+//! The operator's routes, on their own listener: metrics, health, the admin API, and the inspector over it. Never reachable through the
+//! public one.
 
 mod connections;
 mod dead_letters;
@@ -19,7 +20,7 @@ use axum::{
     routing::{delete, get, post},
 };
 
-use super::Problem;
+use super::{Problem, inspector};
 use crate::{
     engine::{Engine, EngineError},
     event::Timestamp,
@@ -73,6 +74,7 @@ pub fn routes(state: Arc<Admin>) -> Router {
         .route("/readyz", get(ready))
         .route("/openapi.json", get(openapi))
         .nest("/admin/v1", api(&state.api))
+        .merge(inspector::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state)

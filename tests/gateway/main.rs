@@ -6,6 +6,7 @@ mod admin;
 mod canary;
 mod cli;
 mod crash;
+mod dev;
 mod doctor;
 mod engines;
 mod examples;
