@@ -4,8 +4,15 @@
 //! object on standard output.
 
 pub mod check_config;
+mod client;
 pub mod dev;
+pub mod doctor;
+pub mod hooks;
+pub mod learn;
+mod progress;
+mod scope;
 pub mod token;
+pub mod trigger;
 pub mod verify;
 
 use std::{
@@ -14,8 +21,10 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
+use tokio::runtime;
 
 use crate::config::{
     Config, Mistakes,
@@ -47,8 +56,16 @@ pub enum Command {
     CheckConfig(check_config::CheckConfig),
     /// Make a token (JWT) for tests, signed with the first HS key of the configuration
     Token(token::Token),
+    /// Send a realistic claimr delivery, signed, and say what became of it
+    Trigger(Box<trigger::Trigger>),
+    /// Register or remove a webhook at claimr
+    Hooks(hooks::Hooks),
+    /// Check a gateway from outside, through the proxies in front of it
+    Doctor(doctor::Doctor),
     /// Find out which signature scheme and secret match a delivery, or why none does
     Verify(verify::Args),
+    /// Find out from real deliveries how claimr signs and where its fields stand
+    Learn(learn::Learn),
 }
 
 impl Command {
@@ -58,7 +75,11 @@ impl Command {
             Self::Dev(_) | Self::Serve(_) => false,
             Self::CheckConfig(command) => command.json,
             Self::Token(command) => command.json,
+            Self::Trigger(command) => command.json,
+            Self::Hooks(command) => command.json(),
+            Self::Doctor(command) => command.json,
             Self::Verify(command) => command.json,
+            Self::Learn(command) => command.json,
         }
     }
 }
@@ -79,10 +100,15 @@ impl ConfigFile {
 
     /// The file's path.
     pub fn path(&self) -> Result<PathBuf, Failure> {
-        let from_environment = || std::env::var_os("CLAIMR_RELAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
         let missing =
             "no configuration file\n      -> name it: --config relay.toml, or CLAIMR_RELAY_CONFIG=relay.toml in the environment";
-        self.config.clone().or_else(from_environment).ok_or_else(|| Failure::Usage(missing.to_owned()))
+        self.named().ok_or_else(|| Failure::Usage(missing.to_owned()))
+    }
+
+    /// The file that was named, if one was.
+    fn named(&self) -> Option<PathBuf> {
+        let from_environment = || std::env::var_os("CLAIMR_RELAY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(from_environment)
     }
 }
 
@@ -124,6 +150,15 @@ impl Failure {
             Self::Failed(_) => ExitCode::FAILURE,
         }
     }
+}
+
+/// Holds a command's conversation with another machine, on this thread.
+fn converse<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
+    let outcome = runtime.block_on(conversation);
+    // A host name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Prints a result, as it is or as JSON.

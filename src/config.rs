@@ -59,7 +59,7 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// Origins of pages that may connect, exact `scheme://host[:port]`.
     pub allowed_origins: Vec<String>,
-    /// Networks whose `X-Forwarded-For` counts, as `address/prefix`.
+    /// Networks whose `X-Forwarded-For`, or else `Forwarded`, counts, as `address/prefix`.
     pub trusted_proxies: Vec<Network>,
     /// At most this long from the stop signal until the last session was told to leave.
     #[serde(serialize_with = "print::duration")]
@@ -283,7 +283,7 @@ pub enum LogFormat {
 }
 
 /// The limits whose zero is no mistake: no limit of its own, or keep none.
-const ZERO_HAS_A_MEANING: [&str; 2] = ["sessions_max", "dead_letters_max"];
+const ZERO_HAS_A_MEANING: [&str; 4] = ["sessions_max", "dead_letters_max", "captured_deliveries_max", "captured_body_bytes_max"];
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal;)*) => {
@@ -329,6 +329,10 @@ limits! {
     client_frames_per_s_max: u32 = 20;
     /// WebSocket frames that a client may send at once.
     client_frames_burst_max: u32 = 40;
+    /// Bytes a second that a client may send on a WebSocket in the long run, frame headers included; above it 4202.
+    client_bytes_per_s_max: u32 = 1_024;
+    /// Bytes that a client may send on a WebSocket at once.
+    client_bytes_burst_max: u32 = 32_768;
     /// Seconds within which a WebSocket without a token must send one; then 4103.
     auth_timeout_s: u64 = 5;
     /// Sessions of one user; above it 4201.
@@ -351,4 +355,8 @@ limits! {
     publish_queue_max: usize = 4_096;
     /// Dead letters that are kept; the oldest go first.
     dead_letters_max: usize = 1_000;
+    /// The latest webhooks, with what became of each, that are remembered for the admin API; 0: none.
+    captured_deliveries_max: usize = 200;
+    /// Bytes of a remembered webhook's body; what is longer is cut; 0: no bodies.
+    captured_body_bytes_max: usize = 16_384;
 }

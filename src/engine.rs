@@ -7,6 +7,7 @@
 
 pub mod disk;
 mod first;
+mod letter_id;
 pub mod memory;
 
 use std::time::Duration;
@@ -15,8 +16,10 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     event::{DeadLetter, Delivery, EventType, InvalidCursor, Position, Timestamp, UserKey},
-    protocol::{Frame, GapReason},
+    protocol::{Frame, GapReason, Published},
 };
+
+pub use letter_id::LetterId;
 
 /// A log that gateways can stand on. One suite of tests holds every implementation to this (`tests/gateway/engines.rs`).
 pub trait Engine: Send + Sync + 'static {
@@ -39,6 +42,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The newest dead letters, newest first, at most `limit`.
     fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, EngineError>>;
+
+    /// Takes letters out of the lane for good, and says how many of `ids` were in it. Resolves once that is durable. The same letter
+    /// may come again, as a new one.
+    fn remove_dead_letters(&self, ids: Vec<LetterId>) -> BoxFuture<'_, Result<usize, EngineError>>;
+
+    /// One event with what everybody sees of it; `None` if it never was, or if retention has removed it.
+    fn event(&self, seq: u64) -> BoxFuture<'_, Result<Option<Published>, EngineError>>;
 
     /// Makes all that was published durable and lets go of the storage; later calls fail with [`EngineError::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;

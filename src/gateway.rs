@@ -2,7 +2,12 @@
 
 mod reload;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -12,6 +17,7 @@ use crate::{
         Credentials, KeySetHome, jwt,
         revocations::{self, Revocations},
     },
+    capture::{Capture, CaptureLimits},
     claimr::signature,
     clock,
     config::{Config, EngineKind, Limits},
@@ -22,14 +28,15 @@ use crate::{
     },
     http::{
         self, ClientAddress, EdgeLimits, Origins, Public, Settings,
-        admin::{self, Admin, AdminToken, Revoking},
+        admin::{self, Admin, Api, Guard, Revoking},
+        dev::{self, Demo},
     },
     hub::{
         Hub, HubLimits, MailboxLimits,
         admission::{Admission, AdmissionLimits},
     },
     ingest::Ingest,
-    listener::{ConnectionLimits, Listener},
+    listener::{ConnectionLimits, Listener, UpgradedLimits},
     metrics::Metrics,
     probe::Probe,
     protocol::{Close, CloseCode},
@@ -47,6 +54,7 @@ pub struct Gateway {
     edge: EdgeLimits,
     engine: Arc<dyn Engine>,
     hub: Arc<Hub>,
+    admission: Arc<Admission>,
     shutdown: Shutdown,
     drain_window: Duration,
     reloader: Reloader,
@@ -110,7 +118,9 @@ impl Gateway {
         let public_listener = listen("server.listen", config.server.listen, &limits)?;
         let admin_listener = listen("server.admin_listen", config.server.admin_listen, &limits)?;
         let engine = open_log(&config, &hub)?;
-        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics)).map_err(BindError::settings)?;
+        let capture = Capture::new(capture_limits(&limits));
+        let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics), capture);
+        let ingest = Arc::new(ingest.map_err(BindError::settings)?);
         let revocations = match &config.store.engine {
             EngineKind::Memory => Revocations::in_memory(),
             EngineKind::Disk(folder) => Revocations::open(folder, clock::now())?,
@@ -127,20 +137,29 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             clock: clock::now,
         };
+        let admission = Admission::new(admission_limits(&limits));
         let edge = EdgeLimits { header_fields_max: limits.header_fields_max, uri_bytes_max: limits.uri_bytes_max };
         let public = Arc::new(Public {
-            ingest,
+            ingest: Arc::clone(&ingest),
             streams: Arc::new(streams),
-            admission: Admission::new(admission_limits(&limits)),
+            admission: Arc::clone(&admission),
             settings: Swap::new(public_settings(&config)),
             read_timeout: Duration::from_secs(limits.read_timeout_s),
             shutdown: shutdown.clone(),
             clock: clock::now,
         });
         let probe = Probe::new(Arc::clone(&hub), Arc::clone(&engine));
-        let token = AdminToken::new(config.admin.token.as_ref());
-        let revoking = Arc::new(Revoking { credentials, hub: Arc::clone(&hub), clock: clock::now });
-        let admin = Arc::new(Admin { metrics, shutdown: shutdown.clone(), probe, revoking, token, clock: clock::now });
+        let api = Api {
+            ingest,
+            hub: Arc::clone(&hub),
+            engine: Arc::clone(&engine),
+            guard: Guard::new(config.admin.token.as_ref()),
+            revoking: Arc::new(Revoking { credentials, hub: Arc::clone(&hub), clock: clock::now }),
+            read_timeout: Duration::from_secs(limits.read_timeout_s),
+            data_bytes_max: Swap::new(limits.webhook_body_bytes_max),
+            clock: clock::now,
+        };
+        let admin = Arc::new(Admin { metrics, shutdown: shutdown.clone(), probe, api: Arc::new(api), clock: clock::now });
         let drain_window = config.server.drain_window;
         let reloader = Reloader::new(config, Arc::clone(&public), Arc::clone(&admin));
         Ok(Self {
@@ -149,6 +168,7 @@ impl Gateway {
             edge,
             engine,
             hub,
+            admission,
             shutdown,
             drain_window,
             reloader,
@@ -158,6 +178,13 @@ impl Gateway {
     /// Puts another configuration in force while the gateway runs.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// Adds the demo page, and the backend behind it that hands out tokens, to the public routes: for `claimr-relay dev` only.
+    #[must_use]
+    pub fn with_demo(mut self, demo: Demo) -> Self {
+        self.public.1 = self.public.1.merge(dev::routes(demo, Arc::clone(&self.hub)));
+        self
     }
 
     /// The public address, for those who asked for port 0.
@@ -170,15 +197,25 @@ impl Gateway {
         self.admin.0.address()
     }
 
+    /// Who is connected, for those who watch from inside the process.
+    pub fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
+
+    /// Whose places are taken, for those who watch from inside the process.
+    pub fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.admission)
+    }
+
     /// Serves until `stop` resolves; then drains, closes the log, and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, edge, engine, hub, shutdown, drain_window, reloader: _ } = self;
+        let Self { public, admin, edge, engine, hub, admission, shutdown, drain_window, reloader: _ } = self;
         for (listener, router) in [public, admin] {
             let router = Arc::new(router);
             let handle = move |request, peer| http::answer(&router, edge, request, peer);
             shutdown.spawn(listener.run(handle, shutdown.clone()));
         }
-        shutdown.spawn(keep_retention(Arc::clone(&engine), shutdown.clone()));
+        shutdown.spawn(tidy(Arc::clone(&engine), admission, shutdown.clone()));
 
         stop.await;
         tracing::info!(sessions = hub.sessions(), "draining");
@@ -197,8 +234,12 @@ async fn drain(hub: &Hub, window: Duration) {
     /// Few sessions need no long goodbye.
     const PER_SESSION: Duration = Duration::from_millis(5);
     const STEP: Duration = Duration::from_millis(20);
-    let goodbye = || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(fastrand::u64(1_000..10_000))) };
+    /// What a node takes of new sessions without noticing decides how far their return is spread.
+    const RETURN_PER_SESSION_MS: u64 = 20;
     let mut members = hub.members();
+    let spread = (members.len() as u64 * RETURN_PER_SESSION_MS).min(9_000);
+    let goodbye =
+        || Close { code: CloseCode::Draining, retry_after: Some(Duration::from_millis(1_000 + fastrand::u64(..=spread))) };
     fastrand::shuffle(&mut members);
     let window = window.min(PER_SESSION * u32::try_from(members.len()).unwrap_or(u32::MAX));
     let steps = (window.as_millis() / STEP.as_millis()).max(1);
@@ -215,7 +256,8 @@ async fn drain(hub: &Hub, window: Duration) {
     }
 }
 
-async fn keep_retention(engine: Arc<dyn Engine>, shutdown: Shutdown) {
+/// Forgets what is old: events past their retention, addresses that have gone.
+async fn tidy(engine: Arc<dyn Engine>, admission: Arc<Admission>, shutdown: Shutdown) {
     const EVERY: Duration = Duration::from_secs(1);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -224,6 +266,7 @@ async fn keep_retention(engine: Arc<dyn Engine>, shutdown: Shutdown) {
             _ = ticks.tick() => {}
             () = shutdown.closing() => return,
         }
+        admission.forget_idle(Instant::now());
         if let Err(error) = engine.retain(clock::now()).await {
             tracing::warn!(%error, "retention could not be applied; it is tried again");
         }
@@ -248,6 +291,10 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
         read_timeout: Duration::from_secs(limits.read_timeout_s),
         header_bytes_max: limits.header_bytes_max,
         write_stall: Duration::from_secs(limits.write_stall_s),
+        upgraded: UpgradedLimits {
+            bytes_per_s_max: limits.client_bytes_per_s_max,
+            bytes_burst_max: limits.client_bytes_burst_max,
+        },
     };
     Listener::bind(address, limits).map_err(|source| BindError::Listen { setting, address, source })
 }
@@ -281,6 +328,10 @@ impl From<signature::Problem> for SettingProblem {
 fn hub_limits(limits: &Limits) -> HubLimits {
     let mailbox = MailboxLimits { events_max: limits.mailbox_events_max, bytes_max: limits.mailbox_bytes_max };
     HubLimits { sessions_per_user_max: limits.sessions_per_user_max, mailbox }
+}
+
+fn capture_limits(limits: &Limits) -> CaptureLimits {
+    CaptureLimits { deliveries_max: limits.captured_deliveries_max, body_bytes_max: limits.captured_body_bytes_max }
 }
 
 fn admission_limits(limits: &Limits) -> AdmissionLimits {

@@ -2,9 +2,12 @@
 
 pub mod admin;
 mod client_address;
+pub mod dev;
 mod edge;
 mod error;
+mod inspector;
 mod origin;
+mod page;
 mod stream;
 mod ticket;
 mod webhook;
@@ -32,7 +35,7 @@ pub use origin::Origins;
 /// What the public routes need.
 pub struct Public {
     /// Takes webhooks.
-    pub ingest: Ingest,
+    pub ingest: Arc<Ingest>,
     /// Takes streams.
     pub streams: Arc<Streams>,
     /// Gives out places for streams.

@@ -5,9 +5,11 @@
 
 pub mod admission;
 mod mailbox;
+mod member;
 mod revoke;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -23,12 +25,13 @@ use smallvec::SmallVec;
 
 use crate::{
     event::{EventType, UserKey},
-    protocol::{Close, CloseCode, Published},
+    protocol::{CloseCode, Published},
     swap::Swap,
 };
 
 use mailbox::Slot;
 pub use mailbox::{Mail, Mailbox, MailboxLimits};
+pub use member::{Arrival, Member, MemberView};
 
 /// The sessions of this node.
 pub struct Hub {
@@ -40,16 +43,6 @@ pub struct Hub {
 
 /// Most people have one session, which then needs no allocation of its own.
 type Members = SmallVec<[Arc<Slot>; 1]>;
-
-/// A session as seen from outside it.
-pub struct Member(Arc<Slot>);
-
-impl Member {
-    /// Ends the session with `close`, unless it is over already.
-    pub fn close(&self, close: Close) {
-        self.0.close(close);
-    }
-}
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +73,14 @@ impl Hub {
     /// Adds a session that hears `keys`, of which the first is the user it is counted under, and of events only `types` (all if empty).
     /// It is a member from now until the mailbox is dropped.
     pub fn join(self: &Arc<Self>, keys: &[UserKey], types: &[EventType]) -> Result<Mailbox, CloseCode> {
+        self.join_as(Arrival::default(), keys, types)
+    }
+
+    /// Adds a session as [`Hub::join`] does, and remembers how and when it came.
+    pub fn join_as(self: &Arc<Self>, arrival: Arrival, keys: &[UserKey], types: &[EventType]) -> Result<Mailbox, CloseCode> {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
         let limits = self.limits.get();
-        let slot = Arc::new(Slot::new(number, keys, types, limits.mailbox));
+        let slot = Arc::new(Slot::new(number, arrival, keys, types, limits.mailbox));
         for (i, key) in keys.iter().enumerate() {
             let mut members = self.members.entry(key.clone()).or_default();
             let counted = members.iter().filter(|member| member.user() == key).count();
@@ -109,6 +107,21 @@ impl Hub {
         reached
     }
 
+    /// Puts an event that was delivered before once more into the mailbox of every session that it concerns now, and returns how many
+    /// that were. It comes between others, whatever its number; so anybody may call this.
+    pub fn deliver_again(&self, event: &Published) -> usize {
+        let mut told = HashSet::new();
+        let mut reached = 0;
+        for view in &event.views {
+            for key in &view.keys {
+                let Some(members) = self.members.get(key) else { continue };
+                let new = members.iter().filter(|slot| told.insert(slot.number()));
+                reached += new.filter(|slot| slot.put_again(event.seq, &event.kind, &view.frame)).count();
+            }
+        }
+        reached
+    }
+
     /// Every session, each once, to be told something.
     pub fn members(&self) -> Vec<Member> {
         let of_user = |members: RefMulti<'_, UserKey, Members>| {
@@ -116,6 +129,11 @@ impl Hub {
             own.map(|slot| Member(Arc::clone(slot))).collect::<Vec<_>>()
         };
         self.members.iter().flat_map(of_user).collect()
+    }
+
+    /// The sessions that hear `key`, whoever they are counted under.
+    pub fn members_of(&self, key: &UserKey) -> Vec<Member> {
+        self.members.get(key).map_or_else(Vec::new, |members| members.iter().map(|slot| Member(Arc::clone(slot))).collect())
     }
 
     /// How many sessions are members now.

@@ -3,8 +3,14 @@
 //! The answer is given only after every recipient's event is durable in the log. What verifies but cannot be read or addressed
 //! is kept as a dead letter, in the same step, so that mending the mapping is never too late.
 
+mod inspect;
+mod learn;
+mod own;
+mod replay;
+
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::Instant,
 };
@@ -12,9 +18,14 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
+use secrecy::SecretString;
 
 use crate::{
-    claimr::{payload::PayloadReader, signature},
+    capture::{Addressed, Answered, Capture, Proof, Step, Walk},
+    claimr::{
+        payload::PayloadReader,
+        signature::{self, Mask},
+    },
     config,
     engine::{Engine, PublishError, Receipt, Repetition},
     event::{Delivery, Draft, EventType, Position, Timestamp, UserKey},
@@ -22,15 +33,24 @@ use crate::{
     swap::Swap,
 };
 
-/// Takes webhooks for every configured source.
+pub use inspect::{Inspected, Wanted};
+pub use learn::Learned;
+pub use own::Unpublishable;
+pub use replay::{ReplayError, Replayed};
+
+/// Takes webhooks for every configured source, and tells what became of them.
 pub struct Ingest {
     sources: Swap<Sources>,
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
 }
 
-/// Every sender by its name, found to be good.
-pub struct Sources(HashMap<String, Arc<Source>>);
+/// Every sender, found to be good.
+pub struct Sources {
+    by_name: HashMap<String, Arc<Source>>,
+    /// What came for them. Other sources begin with none of it, because only these know what of it is secret.
+    capture: Arc<Capture>,
+}
 
 /// One sender, ready to be checked and understood.
 pub struct Source {
@@ -38,6 +58,11 @@ pub struct Source {
     verifier: signature::Verifier,
     reader: PayloadReader,
     accepted: Counter,
+    /// Only to explain afterwards why a delivery was refused.
+    secrets: Vec<SecretString>,
+    mask: Mask,
+    /// Of all sources that came into force with this one: what it remembers late is forgotten with them.
+    capture: Arc<Capture>,
 }
 
 /// One request as it came in.
@@ -52,6 +77,8 @@ pub struct Webhook<'a> {
     pub now: Timestamp,
     /// When the request's first byte was read.
     pub received: Instant,
+    /// Who sent it, as far as trusted proxies tell.
+    pub remote: Option<IpAddr>,
 }
 
 /// The answer to a webhook that is stored.
@@ -67,6 +94,18 @@ pub struct Accepted {
     pub connections: usize,
     /// How many parts of it concern nobody we can name.
     pub dead_letters: usize,
+}
+
+impl Accepted {
+    fn new(receipt: &Receipt, recipients: usize, dead_letters: usize) -> Self {
+        Self {
+            duplicate: !receipt.events.is_empty() && receipt.events.iter().all(|event| event.repetition.is_some()),
+            ids: receipt.events.iter().map(|event| event.position).collect(),
+            recipients,
+            connections: receipt.connections,
+            dead_letters,
+        }
+    }
 }
 
 /// Why a webhook was not stored, by what the sender can do.
@@ -94,6 +133,15 @@ impl Refused {
             Self::Unavailable(PublishError::Closed) => "draining",
         }
     }
+
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Unverified(_) => 401,
+            Self::Invalid(_) => 400,
+            Self::Unavailable(_) => 503,
+        }
+    }
 }
 
 impl Ingest {
@@ -102,36 +150,23 @@ impl Ingest {
         sources: &[config::Source],
         engine: Arc<dyn Engine>,
         metrics: Arc<Metrics>,
+        capture: Capture,
     ) -> Result<Self, Vec<signature::Problem>> {
-        let sources = Self::prepare(sources, &metrics)?;
+        let sources = Sources::new(sources, &metrics, capture)?;
         Ok(Self { sources: Swap::new(sources), engine, metrics })
     }
 
     /// Checks new sources without putting them in force.
-    pub fn prepare(sources: &[config::Source], metrics: &Metrics) -> Result<Sources, Vec<signature::Problem>> {
-        let mut problems = Vec::new();
-        let mut ready = HashMap::new();
-        for source in sources {
-            match signature::Verifier::new(source) {
-                Ok(verifier) => {
-                    let labels = WebhookLabels { source: source.name.clone(), outcome: "accepted" };
-                    let accepted = metrics.webhooks.get_or_create(&labels).clone();
-                    let reader = PayloadReader::new(source);
-                    let ready_source = Source { name: source.name.clone(), verifier, reader, accepted };
-                    ready.insert(source.name.clone(), Arc::new(ready_source));
-                }
-                Err(found) => problems.extend(found),
-            }
-        }
-        if problems.is_empty() { Ok(Sources(ready)) } else { Err(problems) }
+    pub fn prepare(&self, sources: &[config::Source]) -> Result<Sources, Vec<signature::Problem>> {
+        Sources::new(sources, &self.metrics, self.sources.get().capture.successor())
     }
 
     /// The source that `/hooks/<name>` means.
     pub fn source(&self, name: &str) -> Option<Arc<Source>> {
-        self.sources.get().0.get(name).cloned()
+        self.sources.get().by_name.get(name).cloned()
     }
 
-    /// Puts new sources in force; webhooks on their way are seen through by the old ones.
+    /// Puts new sources in force; webhooks on their way are seen through by the old ones. What was remembered of earlier ones is forgotten.
     pub fn replace(&self, sources: Sources) {
         self.sources.set(sources);
     }
@@ -139,7 +174,9 @@ impl Ingest {
     /// Sees a webhook through to its answer.
     pub async fn receive(&self, source: &Source, webhook: Webhook<'_>) -> Result<Accepted, Refused> {
         let received = webhook.received;
-        let result = self.store(source, webhook).await;
+        let mut walk = Walk::default();
+        let result = self.store(source, &webhook, &mut walk).await;
+        source.remember(&webhook, &result, walk);
         match &result {
             Ok(accepted) => {
                 if accepted.duplicate {
@@ -157,10 +194,16 @@ impl Ingest {
         result
     }
 
-    async fn store(&self, source: &Source, webhook: Webhook<'_>) -> Result<Accepted, Refused> {
-        let verified = source.verifier.verify(webhook.headers, webhook.body, webhook.now)?;
+    async fn store(&self, source: &Source, webhook: &Webhook<'_>, walk: &mut Walk) -> Result<Accepted, Refused> {
+        let received = webhook.received;
+        let verified = source.verifier.verify(webhook.headers, webhook.body.clone(), webhook.now);
+        let proof = verified.as_ref().map(|v| Proof { found: v.shared_scheme(), secret: v.secret() }).map_err(|refusal| *refusal);
+        walk.verified = Step::since(received, proof);
+        let verified = verified?;
         let reading = source.reader.read(&verified, webhook.scope.as_ref(), webhook.now);
         let (recipients, dead_letters) = (count_people(&reading.drafts), reading.dead_letters.len());
+        let people = if source.capture.cuts(&webhook.body) { Addressed::people_of(&reading.drafts) } else { Vec::new() };
+        walk.addressed = Step::since(received, Addressed { dead_letters, invalid: reading.invalid, people });
         for letter in &reading.dead_letters {
             self.metrics.dead_letters.get_or_create(&KindLabel { kind: letter.reason.as_str() }).inc();
         }
@@ -169,17 +212,14 @@ impl Ingest {
         if let Some(invalid) = reading.invalid {
             return Err(Refused::Invalid(invalid.to_string()));
         }
-        self.count(source, &receipt);
-        Ok(Accepted {
-            duplicate: !receipt.events.is_empty() && receipt.events.iter().all(|event| event.repetition.is_some()),
-            ids: receipt.events.iter().map(|event| event.position).collect(),
-            recipients,
-            connections: receipt.connections,
-            dead_letters,
-        })
+        self.count(&source.name, &receipt);
+        let accepted = Accepted::new(&receipt, recipients, dead_letters);
+        walk.connections = receipt.connections;
+        walk.stored = Step::since(received, receipt.events);
+        Ok(accepted)
     }
 
-    fn count(&self, source: &Source, receipt: &Receipt) {
+    fn count(&self, source: &str, receipt: &Receipt) {
         for event in &receipt.events {
             match event.repetition {
                 None => {
@@ -191,7 +231,7 @@ impl Ingest {
                 Some(Repetition::OtherBody) => {
                     self.metrics.repetitions.get_or_create(&KindLabel { kind: "other_body" }).inc();
                     tracing::warn!(
-                        source = source.name,
+                        source,
                         first = %event.position,
                         "a delivery id came again over another body, and the first stands; \
                          if that field is no delivery id here, set sources.mapping.delivery_id"
@@ -203,6 +243,61 @@ impl Ingest {
 
     fn counter(&self, source: &Source, outcome: &'static str) -> Counter {
         self.metrics.webhooks.get_or_create(&WebhookLabels { source: source.name.clone(), outcome }).clone()
+    }
+}
+
+impl Sources {
+    fn new(sources: &[config::Source], metrics: &Metrics, capture: Capture) -> Result<Self, Vec<signature::Problem>> {
+        let capture = Arc::new(capture);
+        let mut problems = Vec::new();
+        let mut by_name = HashMap::new();
+        for source in sources {
+            match signature::Verifier::new(source) {
+                Ok(verifier) => {
+                    let labels = WebhookLabels { source: source.name.clone(), outcome: "accepted" };
+                    let accepted = metrics.webhooks.get_or_create(&labels).clone();
+                    let (name, reader, mask) = (source.name.clone(), PayloadReader::new(source), Mask::new(source));
+                    let secrets = source.secrets.iter().map(|hook| hook.secret.clone()).collect();
+                    let capture = Arc::clone(&capture);
+                    let ready = Source { name, verifier, reader, accepted, secrets, mask, capture };
+                    by_name.insert(source.name.clone(), Arc::new(ready));
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(Self { by_name, capture }) } else { Err(problems) }
+    }
+}
+
+impl Source {
+    /// Remembers a webhook that was answered before its signature was looked at, with the code of the answer.
+    pub fn turned_away(&self, webhook: &Webhook<'_>, status: u16, code: &'static str) {
+        self.capture.record(answered(self, webhook, status, code, Walk::default()));
+    }
+
+    fn remember(&self, webhook: &Webhook<'_>, result: &Result<Accepted, Refused>, walk: Walk) {
+        let (status, outcome) = match result {
+            Ok(accepted) if accepted.duplicate => (200, "duplicate"),
+            Ok(accepted) if accepted.ids.is_empty() => (200, "dead_letter"),
+            Ok(_) => (200, "accepted"),
+            Err(refused) => (refused.status(), refused.code()),
+        };
+        self.capture.record(answered(self, webhook, status, outcome, walk));
+    }
+}
+
+fn answered<'a>(source: &'a Source, webhook: &'a Webhook<'_>, status: u16, outcome: &'static str, walk: Walk) -> Answered<'a> {
+    Answered {
+        at: webhook.now,
+        received: webhook.received,
+        source: &source.name,
+        scope: webhook.scope.as_ref(),
+        remote: webhook.remote,
+        headers: webhook.headers,
+        body: &webhook.body,
+        status,
+        outcome,
+        walk,
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`gateway`] | the parts put together |
 //! | [`listener`], [`http`] | connections; routes |
 //! | [`ingest`], [`claimr`] | the life of a webhook; what we know of its sender |
+//! | [`capture`] | what became of the latest webhooks |
 //! | [`engine`] | the log |
 //! | [`hub`], [`session`], [`transport`] | who is connected; one client's stream; the carriers |
 //! | [`auth`] | who a client is |
@@ -20,6 +21,7 @@
 //! | [`config`], [`swap`], [`metrics`], [`shutdown`], [`clock`] | what an operator decides, changes and sees; the end; the only clock |
 
 pub mod auth;
+pub mod capture;
 pub mod claimr;
 pub mod cli;
 pub mod clock;

@@ -1,13 +1,26 @@
 //! Our accept loop: limits, time-outs, small buffers, and a graceful end.
 //!
 //! `axum::serve` leaves a half-sent head open for ever and cannot make hyper's buffers smaller, so connections are accepted here. A peer
-//! that stops reading is dropped by the write stall below, whatever protocol is spoken above it.
+//! that stops reading is dropped by the write stall below, whatever protocol is spoken above it; so is one that floods an upgraded connection.
 
+mod framing;
+mod intake;
 mod socket;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use axum::{body::Body, http::Request, response::Response};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+    response::Response,
+};
 use futures_util::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,7 +32,9 @@ use tokio::{
 
 use crate::shutdown::Shutdown;
 
-use socket::Socket;
+pub use intake::UpgradedLimits;
+use intake::{Intake, Upgraded};
+use socket::{Common, Socket};
 
 /// The bounds of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +45,8 @@ pub struct ConnectionLimits {
     pub header_bytes_max: usize,
     /// How long a peer may leave our bytes unread.
     pub write_stall: Duration,
+    /// What a client may send after an upgrade.
+    pub upgraded: UpgradedLimits,
 }
 
 /// A bound port.
@@ -43,6 +60,8 @@ impl Listener {
     const BACKLOG: u32 = 4_096;
     /// Bytes that the kernel queues for one peer. More would only hide from us that it does not read.
     const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+    /// Bytes that the kernel queues of one peer. More would only be sent to us in vain by one that we do not read.
+    const RECEIVE_BUFFER_BYTES: u32 = 64 * 1024;
     /// After accepting failed for want of files or memory, which others may give back meanwhile.
     const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,6 +70,7 @@ impl Listener {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.set_send_buffer_size(Self::SEND_BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(Self::RECEIVE_BUFFER_BYTES)?;
         socket.bind(address)?;
         Ok(Self { socket: socket.listen(Self::BACKLOG)?, limits })
     }
@@ -68,6 +88,7 @@ impl Listener {
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
+        let common = Arc::new(Common { limits: self.limits, shutdown: shutdown.clone() });
         let mut connections = JoinSet::new();
         loop {
             let accepted = select! {
@@ -77,7 +98,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, self.limits, handle.clone(), shutdown.clone()));
+                    connections.spawn(serve(stream, peer, Arc::clone(&common), handle.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -91,25 +112,37 @@ impl Listener {
 }
 
 /// Serves one connection. Written so that the future holds each large part once: there are as many of it as there are streams.
-async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, limits: ConnectionLimits, handle: H, shutdown: Shutdown)
+async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, common: Arc<Common>, handle: H)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
     // A lone event must not wait for the next one.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| handle(request, peer).map(Ok::<_, Infallible>));
+    let upgraded = Upgraded::default();
+    let service = service_fn(|request| {
+        handle(request, peer).map(|response| {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                upgraded.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(response)
+        })
+    });
+    let limits = &common.limits;
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.read_timeout)
             .max_buf_size(limits.header_bytes_max.max(8192))
-            .serve_connection(TokioIo::new(Socket::new(stream, limits.write_stall)), service)
+            .serve_connection(
+                TokioIo::new(Socket::new(stream, Arc::clone(&common), Intake::new(Upgraded::clone(&upgraded)))),
+                service
+            )
             .with_upgrades()
     );
     let ended = select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.closing() => {
+        () = common.shutdown.closing() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

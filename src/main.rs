@@ -1,12 +1,20 @@
 //! claimr-relay: arguments, allocator, signals; everything else is in the library.
 
-use std::{future::pending, io, net::SocketAddr, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use claimr_relay::{
-    cli::{Cli, Command, ConfigFile, Failure, check_config::load_checked, dev::Dev, verify},
+    cli::{
+        Cli, Command, ConfigFile, Failure,
+        check_config::load_checked,
+        dev::{Dev, Stop},
+        verify,
+    },
     clock,
-    config::{Config, Mistakes},
+    config::{Config, Log, Mistakes},
     gateway::{Gateway, Reloader, SettingProblem},
     telemetry,
 };
@@ -27,9 +35,13 @@ fn main() -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let outcome = match command {
         Command::Dev(command) => dev(&command).map(done),
-        Command::Serve(file) => load_checked(&file).and_then(|config| run(config, Some(&file), |_, _| ())).map(done),
+        Command::Serve(file) => load_checked(&file).and_then(|config| serve(config, &file)).map(done),
         Command::CheckConfig(command) => command.run().map(done),
         Command::Token(command) => command.run().map(done),
+        Command::Trigger(command) => command.run(),
+        Command::Hooks(command) => command.run(),
+        Command::Doctor(command) => command.run(),
+        Command::Learn(command) => command.run().map(done),
         Command::Verify(arguments) => verify::run(arguments, clock::now()).map_err(Failure::from),
     };
     outcome.unwrap_or_else(|failure| failure.report(as_json))
@@ -37,35 +49,39 @@ fn main() -> ExitCode {
 
 fn dev(command: &Dev) -> Result<(), Failure> {
     let prepared = command.prepare(clock::now())?;
-    let config = prepared.config.clone();
-    run(config, None, |address, admin| println!("{}", prepared.instructions(address, admin)))
+    let log = prepared.log().clone();
+    // A reader like `head` may have left; the gateway runs all the same.
+    let show = |instructions: String| drop(writeln!(io::stdout(), "{instructions}"));
+    run(&log, |stop| prepared.run(stop, show))
 }
 
-/// Runs a gateway until a signal stops it. `serving` is told its addresses; SIGHUP loads `file` again, if there is one.
-fn run(config: Config, file: Option<&ConfigFile>, serving: impl FnOnce(SocketAddr, SocketAddr)) -> Result<(), Failure> {
-    telemetry::init(&config.log).context("logging")?;
+fn serve(config: Config, file: &ConfigFile) -> Result<(), Failure> {
+    let log = config.log.clone();
+    run(&log, |stop| gateway(config, file, stop))
+}
+
+/// Runs what `begin` makes of a wish to stop, until a signal is that wish.
+fn run<F>(log: &Log, begin: impl FnOnce(Stop) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    telemetry::init(log).context("logging")?;
     // As many workers as the machine, or the container, has processors for us.
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().context("starting threads")?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::new(file.is_some()).context("listening for signals")?;
+        let mut signals = Signals::new().context("listening for signals")?;
         let (stop, stopped) = oneshot::channel::<()>();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
-        let gateway = Gateway::bind(config)?;
-        let (address, admin, reloader) = (gateway.address()?, gateway.admin_address()?, gateway.reloader());
-        tracing::info!(%address, %admin, "serving");
-        serving(address, admin);
-        let running = gateway.run(async { drop(stopped.await) });
+        let running = begin(Box::pin(async { drop(stopped.await) }));
         tokio::pin!(running);
         select! {
-            () = &mut running => return Ok(()),
-            name = signals.stop_or_reload(|| reload(&reloader, file)) => {
-                tracing::info!(signal = name, "stopping; the next signal ends at once");
-            }
+            ended = &mut running => return ended,
+            name = signals.next() => tracing::info!(signal = name, "stopping; the next signal ends at once"),
         }
         drop(stop);
         select! {
-            () = &mut running => Ok(()),
-            name = signals.stop() => anyhow::bail!("{name} came again before everybody was told to leave"),
+            ended = &mut running => ended,
+            name = signals.next() => anyhow::bail!("{name} came again before everybody was told to leave"),
         }
     });
     // Whatever still runs has had its time, and must not hold up the end.
@@ -73,9 +89,25 @@ fn run(config: Config, file: Option<&ConfigFile>, serving: impl FnOnce(SocketAdd
     Ok(outcome?)
 }
 
+/// Serves until `stop` is there, and everybody was told to leave. Until then each SIGHUP loads `file` again.
+async fn gateway(config: Config, file: &ConfigFile, stop: Stop) -> anyhow::Result<()> {
+    // Only here, where there is something to load again: elsewhere a terminal that goes away ends us.
+    let mut hangup = signal(SignalKind::hangup()).context("listening for signals")?;
+    let gateway = Gateway::bind(config)?;
+    let reloader = gateway.reloader();
+    tracing::info!(address = %gateway.address()?, admin = %gateway.admin_address()?, "serving");
+    let running = gateway.run(stop);
+    tokio::pin!(running);
+    loop {
+        select! {
+            () = &mut running => return Ok(()),
+            _ = hangup.recv() => reload(&reloader, file),
+        }
+    }
+}
+
 /// Takes up the configuration file as it is now; or says all that is wrong with it, and changes nothing.
-fn reload(reloader: &Reloader, file: Option<&ConfigFile>) {
-    let Some(file) = file else { return };
+fn reload(reloader: &Reloader, file: &ConfigFile) {
     let refused = match load_checked(file) {
         Ok(config) => match reloader.apply(config) {
             Ok(()) => return tracing::info!("the configuration is loaded again and in force"),
@@ -98,42 +130,22 @@ fn reload(reloader: &Reloader, file: Option<&ConfigFile>) {
     tracing::error!(reason = refused, "the configuration was not loaded again; the one in force stays");
 }
 
-/// What a service manager, or a person at a terminal, says to the program.
+/// What a service manager, or a person at a terminal, says to end the program.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Only where there is something to load again: else a terminal that goes away ends us.
-    hangup: Option<Signal>,
 }
 
 impl Signals {
-    fn new(reloads: bool) -> io::Result<Self> {
-        let hangup = reloads.then(|| signal(SignalKind::hangup())).transpose()?;
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup })
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The name of the next signal that ends the program.
-    async fn stop(&mut self) -> &'static str {
+    /// The next signal's name.
+    async fn next(&mut self) -> &'static str {
         select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-
-    /// The same; until then each SIGHUP calls `reload`.
-    async fn stop_or_reload(&mut self, reload: impl Fn()) -> &'static str {
-        loop {
-            let hangup = async {
-                match &mut self.hangup {
-                    Some(hangup) => hangup.recv().await,
-                    None => pending().await,
-                }
-            };
-            select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = hangup => reload(),
-            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     auth::Identity,
     engine::{Backlog, Engine, EngineError, Missed, Start},
     event::{EventType, Position},
-    hub::{Hub, Mailbox},
+    hub::{Arrival, Hub, Mail, Mailbox},
     protocol::{Close, CloseCode, Frame, GapReason, Resume},
 };
 
@@ -67,10 +67,11 @@ impl Session {
         hub: &Arc<Hub>,
         engine: &Arc<dyn Engine>,
         identity: Identity,
+        arrival: Arrival,
         start: Start,
         types: &[EventType],
     ) -> Result<Self, CloseCode> {
-        let mailbox = hub.join(identity.keys(), types)?;
+        let mailbox = hub.join_as(arrival, identity.keys(), types)?;
         mailbox.marked(identity.mark());
         let head = engine.head();
         let query = Missed { keys: identity.keys(), start, upto: head.seq, types };
@@ -123,8 +124,9 @@ impl Session {
         let mut mail = VecDeque::new();
         loop {
             poll_fn(|context| self.mailbox.poll_take(context, &mut mail)).await?;
-            let live = mail.drain(..).filter(|mail| mail.seq > self.live_after);
-            let events: Vec<_> = live.map(|mail| Outgoing { frame: mail.frame, received: Some(mail.received) }).collect();
+            let live = mail.drain(..).filter(|mail| mail.again || mail.seq > self.live_after);
+            let outgoing = |mail: Mail| Outgoing { frame: mail.frame, received: (!mail.again).then_some(mail.received) };
+            let events: Vec<_> = live.map(outgoing).collect();
             if !events.is_empty() {
                 return Ok(Next::Events(events));
             }

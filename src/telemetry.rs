@@ -58,11 +58,9 @@ impl<W: Write> Write for OneLineWriter<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.chars().any(acts_on_the_reader) {
-            writeln!(self.0, "{}", escape(line))?;
-        } else {
-            self.0.write_all(event)?;
-        }
+        // A line that cannot be written is lost. The library would complain about it on standard error, which is where it failed, and
+        // panic: a full disk under the log file would then drop webhooks.
+        let _ = if line.chars().any(acts_on_the_reader) { writeln!(self.0, "{}", escape(line)) } else { self.0.write_all(event) };
         Ok(event.len())
     }
 

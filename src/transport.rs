@@ -13,7 +13,7 @@ use crate::{
     auth::{Credentials, Identity, Rejection},
     engine::{Engine, Start},
     event::{EventType, Timestamp},
-    hub::{Hub, admission::Place},
+    hub::{Arrival, Hub, admission::Place},
     metrics::{Carrier, CarrierLabel, CodeLabel, Metrics, OpenedLabels},
     protocol::{Close, CloseCode, Control, Resume},
     session::{Opening, Outgoing, Session},
@@ -65,7 +65,8 @@ pub struct Terms {
 
 impl Streams {
     async fn open(&self, carrier: Carrier, identity: Identity, terms: &Terms) -> Result<(Session, Counted), CloseCode> {
-        let session = Session::open(&self.hub, &self.engine, identity, terms.start, &terms.types).await?;
+        let arrival = Arrival { carrier: Some(carrier), since: (self.clock)() };
+        let session = Session::open(&self.hub, &self.engine, identity, arrival, terms.start, &terms.types).await?;
         self.still_good(session.identity())?;
         let opening = session.opening();
         let resume = match (opening.gap, opening.resume) {

@@ -19,8 +19,11 @@
 mod dedupe;
 mod elements;
 mod json;
+mod learn;
+mod own;
 mod people;
 mod pointer;
+mod trace;
 mod view;
 
 use std::{fmt, mem};
@@ -33,6 +36,11 @@ use self::{
     json::{Fault, Node},
     pointer::Pointer,
     view::View,
+};
+pub use self::{
+    learn::{Learner, Place, Proposal},
+    own::OwnEvent,
+    trace::{Trace, TracedEvent, TracedPerson},
 };
 use super::signature::Verified;
 use crate::{
@@ -85,6 +93,8 @@ impl fmt::Display for InvalidPayload {
     }
 }
 
+impl std::error::Error for InvalidPayload {}
+
 impl From<Fault> for InvalidPayload {
     fn from(Fault { why, position }: Fault) -> Self {
         Self { why, position }
@@ -106,11 +116,17 @@ impl PayloadReader {
 
     /// Reads one delivery. `scope` is the last segment of its URL, if it had one.
     pub fn read(&self, verified: &Verified, scope: Option<&EventType>, now: Timestamp) -> Reading {
-        self.read_body(verified.body(), verified.delivery_id(), scope, now)
+        self.read_body(verified.body(), Identity::Delivery(verified.delivery_id()), scope, now)
     }
 
-    fn read_body(&self, body: &Bytes, delivery_id: Option<&str>, scope: Option<&EventType>, now: Timestamp) -> Reading {
-        self.understand(body, delivery_id, scope, now).unwrap_or_else(|fault| Reading {
+    /// Reads a dead letter, which was verified when it came, by the mapping of now. Where nothing in it names the delivery, its events
+    /// are recognised as repetitions by `id`, for as long as a delivery id is remembered.
+    pub fn read_letter(&self, letter: &DeadLetter, id: &str, now: Timestamp) -> Reading {
+        self.read_body(&letter.body, Identity::Letter(id), letter.scope.as_ref(), now)
+    }
+
+    fn read_body(&self, body: &Bytes, identity: Identity<'_>, scope: Option<&EventType>, now: Timestamp) -> Reading {
+        self.understand(body, identity, scope, now).unwrap_or_else(|fault| Reading {
             drafts: Vec::new(),
             dead_letters: vec![self.dead_letter(DeadReason::PayloadInvalid, body.clone(), scope, now)],
             invalid: Some(fault.into()),
@@ -120,14 +136,17 @@ impl PayloadReader {
     fn understand(
         &self,
         body: &Bytes,
-        delivery_id: Option<&str>,
+        identity: Identity<'_>,
         scope: Option<&EventType>,
         now: Timestamp,
     ) -> Result<Reading, Fault> {
-        let text = std::str::from_utf8(body).map_err(|error| Fault { why: "not UTF-8", position: error.valid_up_to() })?;
+        let text = utf8(body)?;
         let root = Node::parse(text)?;
         let parts = Search { mapping: &self.mapping, scope }.parts(&root)?;
-        let deduper = Deduper::new(&self.source, self.windows, text, delivery_id);
+        let deduper = match identity {
+            Identity::Delivery(id) => Deduper::new(&self.source, self.windows, text, id),
+            Identity::Letter(id) => Deduper::new(&self.source, self.windows, text, None).of_letter(id),
+        };
         let mut reading = Reading::default();
         for (index, part) in parts.into_iter().enumerate() {
             match part {
@@ -168,6 +187,19 @@ impl PayloadReader {
     fn dead_letter(&self, reason: DeadReason, body: Bytes, scope: Option<&EventType>, at: Timestamp) -> DeadLetter {
         DeadLetter { at, source: self.source.clone(), scope: scope.cloned(), reason, body }
     }
+}
+
+/// What a body is known by, beside what it says itself.
+#[derive(Clone, Copy)]
+enum Identity<'a> {
+    /// The delivery id that its signature's scheme signs, if it does.
+    Delivery(Option<&'a str>),
+    /// It is a dead letter.
+    Letter(&'a str),
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Fault> {
+    std::str::from_utf8(body).map_err(|error| Fault { why: "not UTF-8", position: error.valid_up_to() })
 }
 
 #[cfg(test)]

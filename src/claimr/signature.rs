@@ -20,6 +20,7 @@ mod attempt;
 mod explain;
 mod found;
 mod guess;
+mod mask;
 mod secret;
 mod shape;
 
@@ -45,6 +46,7 @@ use secret::Secret;
 pub use attempt::HMACS_PER_SECRET_MAX;
 pub use explain::{Explanation, Matched, explain};
 pub use found::{Found, TOLERANCE_S};
+pub use mask::Mask;
 
 /// The most secrets of one source: they multiply the work that a stranger's delivery costs.
 pub const SECRETS_MAX: usize = 8;
@@ -193,6 +195,11 @@ impl Verified {
     /// How it was signed; absent if it was not.
     pub fn scheme(&self) -> Option<&Found> {
         self.proof.as_ref().map(|proof| &*proof.found)
+    }
+
+    /// The same, shared, for those who remember it longer than the delivery.
+    pub fn shared_scheme(&self) -> Option<Arc<Found>> {
+        self.proof.as_ref().map(|proof| Arc::clone(&proof.found))
     }
 
     /// Which of the source's secrets matched, counted from 0 in the order of the configuration; absent if it was not signed.

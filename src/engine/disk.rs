@@ -15,6 +15,7 @@ mod keep;
 mod log;
 mod open;
 mod record;
+mod removed;
 mod segment;
 mod writer;
 
@@ -32,11 +33,11 @@ use tokio::sync::{
     oneshot, watch,
 };
 
-use super::{Backlog, Engine, EngineError, Missed, PublishError, Receipt, Retention, Start};
+use super::{Backlog, Engine, EngineError, LetterId, Missed, PublishError, Receipt, Retention, Start};
 use crate::{
     event::{DeadLetter, Delivery, Position, Timestamp, UserKey},
     hub::Hub,
-    protocol::Frame,
+    protocol::{Frame, Published},
 };
 use keep::Keeper;
 use log::Log;
@@ -178,6 +179,19 @@ impl Engine for DiskEngine {
 
     fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, EngineError>> {
         self.ask(move |log| log.dead_letters(limit)).boxed()
+    }
+
+    fn remove_dead_letters(&self, ids: Vec<LetterId>) -> BoxFuture<'_, Result<usize, EngineError>> {
+        async move {
+            let (answer, removed) = oneshot::channel();
+            self.commands.send(Command::RemoveLetters(ids, answer)).await.map_err(|_| EngineError::Closed)?;
+            removed.await.map_err(|_| EngineError::Closed)?.map_err(|error| EngineError::Unavailable(error.to_string()))
+        }
+        .boxed()
+    }
+
+    fn event(&self, seq: u64) -> BoxFuture<'_, Result<Option<Published>, EngineError>> {
+        self.ask(move |log| log.event(seq)).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use super::{
-    Backlog, Engine, EngineError, Missed, PublishError, Receipt, Repetition, Retention, Start, Stored,
+    Backlog, Engine, EngineError, LetterId, Missed, PublishError, Receipt, Repetition, Retention, Start, Stored,
     first::{First, letter_digest},
 };
 use crate::{
@@ -172,6 +172,19 @@ impl Engine for MemoryEngine {
     fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, EngineError>> {
         let newest = |state: &State| state.letters.iter().rev().take(limit).map(|(_, letter)| letter.clone()).collect();
         ready(self.open().map(|()| newest(&self.state()))).boxed()
+    }
+
+    fn remove_dead_letters(&self, ids: Vec<LetterId>) -> BoxFuture<'_, Result<usize, EngineError>> {
+        let remove = |state: &mut State| {
+            let before = state.letters.len();
+            state.letters.retain(|(digest, _)| !ids.contains(&LetterId(*digest)));
+            before - state.letters.len()
+        };
+        ready(self.open().map(|()| remove(&mut self.state()))).boxed()
+    }
+
+    fn event(&self, seq: u64) -> BoxFuture<'_, Result<Option<Published>, EngineError>> {
+        ready(self.open().map(|()| self.state().events.get(&seq).map(|event| event.published.clone()))).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

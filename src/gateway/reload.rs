@@ -9,7 +9,6 @@ use super::{Gateway, SettingProblem, admission_limits, hub_limits, list, public_
 use crate::{
     config::Config,
     http::{Public, admin::Admin},
-    ingest::Ingest,
 };
 
 /// Puts another configuration in force. Cheap to clone.
@@ -44,7 +43,7 @@ impl Reloader {
             return Err(Refused(problems));
         }
         let streams = &self.public.streams;
-        let sources = Ingest::prepare(&config.sources, &streams.metrics).map_err(refused)?;
+        let sources = self.public.ingest.prepare(&config.sources).map_err(refused)?;
         let credentials = streams.credentials.prepare(&config.auth, config.limits.token_bytes_max).map_err(refused)?;
 
         self.public.ingest.replace(sources);
@@ -53,7 +52,8 @@ impl Reloader {
         streams.hub.set_limits(hub_limits(&config.limits));
         self.public.admission.set_limits(admission_limits(&config.limits));
         self.public.settings.set(public_settings(&config));
-        self.admin.token.replace(config.admin.token.as_ref());
+        self.admin.api.guard.replace(config.admin.token.as_ref());
+        self.admin.api.data_bytes_max.set(config.limits.webhook_body_bytes_max);
         *in_force = config;
         Ok(())
     }

@@ -1,23 +1,38 @@
-//! The operator's routes, on their own listener: metrics, health, and what needs the admin token. Never reachable through the public one.
+//! The operator's routes, on their own listener: metrics, health, the admin API, and the inspector over it. Never reachable through the
+//! public one.
 
-mod bearer;
+mod connections;
+mod dead_letters;
+mod deliveries;
+mod events;
+mod guard;
+mod learn;
 mod revocations;
+mod users;
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
-    middleware::from_fn_with_state,
+    middleware,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{delete, get, post},
 };
 
-use super::Problem;
-use crate::{event::Timestamp, metrics::Metrics, probe::Probe, shutdown::Shutdown};
-
-pub use bearer::AdminToken;
+use super::{Problem, inspector};
+use crate::{
+    engine::{Engine, EngineError},
+    event::Timestamp,
+    hub::Hub,
+    ingest::Ingest,
+    metrics::Metrics,
+    probe::Probe,
+    shutdown::Shutdown,
+    swap::Swap,
+};
+pub use guard::Guard;
 pub use revocations::Revoking;
 
 /// What the operator's routes need.
@@ -28,10 +43,28 @@ pub struct Admin {
     pub shutdown: Shutdown,
     /// Whether the way from a webhook to a session is open.
     pub probe: Probe,
-    /// Takes tokens, until they are revoked.
+    /// What the admin API needs.
+    pub api: Arc<Api>,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// What the admin API needs.
+pub struct Api {
+    /// Knows what became of webhooks.
+    pub ingest: Arc<Ingest>,
+    /// Knows who is connected.
+    pub hub: Arc<Hub>,
+    /// Knows what happened.
+    pub engine: Arc<dyn Engine>,
+    /// Knows who may ask.
+    pub guard: Guard,
+    /// Takes tokens, until they are revoked; knows the platform of a user key without a colon.
     pub revoking: Arc<Revoking>,
-    /// Who may use the admin API.
-    pub token: AdminToken,
+    /// For a request's body to arrive.
+    pub read_timeout: Duration,
+    /// Bytes of the data of a backend's own event.
+    pub data_bytes_max: Swap<usize>,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
 }
@@ -42,15 +75,43 @@ pub fn routes(state: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
-        .nest("/admin/v1", api(&state))
+        .route("/openapi.json", get(openapi))
+        .nest("/admin/v1", api(&state.api))
+        .merge(inspector::routes())
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(state)
 }
 
-/// The admin API, behind its token.
-fn api(state: &Arc<Admin>) -> Router<Arc<Admin>> {
-    revocations::routes(&state.revoking).layer(from_fn_with_state(Arc::clone(state), bearer::check))
+/// The admin API, behind its guard. docs/admin-api.md tells what each route is good for, openapi.json what it takes and gives.
+fn api(state: &Arc<Api>) -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/deliveries", get(deliveries::list))
+        .route("/connections", get(connections::list))
+        .route("/users/{key}", get(users::show))
+        .route("/users/{key}/sessions", delete(users::disconnect))
+        .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/replay", post(dead_letters::replay))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/publish", post(events::publish))
+        .route("/learn", get(learn::show))
+        .merge(revocations::routes(&state.revoking))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(state), guard::watch))
+        .with_state(Arc::clone(state))
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("admin/openapi.json"))
+}
+
+/// A log that cannot be read is told like one that cannot be written.
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        tracing::error!(%error, "the admin API could not read the log");
+        Self::come_back(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "the log cannot be read now")
+    }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -67,7 +128,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         Ok(()) => {
             let mut text = "ready\n".to_owned();
             // No reason to send nobody here: webhooks are taken, and so are the tokens of other keys.
-            for setting in admin.revoking.credentials.missing_key_sets() {
+            for setting in admin.api.revoking.credentials.missing_key_sets() {
                 let _ = writeln!(text, "warning: {setting} has no keys, so its tokens are refused; see the log");
             }
             text.into_response()

@@ -1,9 +1,10 @@
 //! What no route may see: requests that are too long, or that two readers could read in two ways.
 //!
 //! hyper accepts a missing or double Host and codings before `chunked`; a proxy in front of us may not agree with it about what such a
-//! request is. (Of Content-Length beside Transfer-Encoding hyper drops the former, as RFC 9112 allows, before anybody can see it.)
+//! request is. (What hyper drops before anybody can see it is refused by the listener.) Whoever sends such a request is told once: the
+//! connection ends with the answer.
 
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, Version, header};
 
 use super::Problem;
 
@@ -17,6 +18,10 @@ pub struct EdgeLimits {
 }
 
 pub(super) fn check<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem> {
+    check_head(request, limits).map_err(Problem::closing)
+}
+
+fn check_head<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     // Only the origin form is served, so path and query are the whole target.
     let target_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
@@ -27,15 +32,17 @@ pub(super) fn check<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), P
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::new(status, "too_many_headers", "the request has more header fields than the limit"));
     }
-    check_host(headers)?;
+    check_host(request.version(), headers)?;
     check_framing(headers)
 }
 
-fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let plain = |host: &[u8]| !host.is_empty() && host.iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\".contains(b));
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if plain(host.as_bytes()) => Ok(()),
+        // Health checks of load balancers speak it, and it has no Host.
+        (None, _) if version == Version::HTTP_10 => Ok(()),
         _ => Err(Problem::bad_request("host_invalid", "a request has exactly one Host, and it is a host")),
     }
 }

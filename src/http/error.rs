@@ -1,4 +1,7 @@
 //! Errors as outsiders see them: `{"error":{"code","message"}}`, in our own words; no input is echoed, and nothing redirects or is gone.
+//! (Operators are told what of their own input is wrong.)
+
+use std::borrow::Cow;
 
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -9,21 +12,21 @@ use axum::{
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
-    code: &'static str,
-    message: &'static str,
-    /// One header that tells how to go on.
-    hint: Option<(HeaderName, &'static str)>,
+    pub(super) code: &'static str,
+    message: Cow<'static, str>,
+    /// Headers that tell how to go on.
+    hints: Vec<(HeaderName, &'static str)>,
 }
 
 impl Problem {
     /// Seconds after which a sender that met a passing trouble should try again.
     const RETRY_AFTER_S: &str = "5";
 
-    pub(super) fn new(status: StatusCode, code: &'static str, message: &'static str) -> Self {
-        Self { status, code, message, hint: None }
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), hints: Vec::new() }
     }
 
-    pub(super) fn bad_request(code: &'static str, message: &'static str) -> Self {
+    pub(super) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
@@ -36,8 +39,9 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the path does not take this method; see Allow")
     }
 
+    /// What is left of the body is not read, so nothing can follow it.
     pub(super) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than the limit")
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than the limit").closing()
     }
 
     /// With `Retry-After`.
@@ -45,16 +49,23 @@ impl Problem {
         Self::new(status, code, message).with(header::RETRY_AFTER, Self::RETRY_AFTER_S)
     }
 
-    pub(super) fn with(self, name: HeaderName, value: &'static str) -> Self {
-        Self { hint: Some((name, value)), ..self }
+    pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.hints.push((name, value));
+        self
+    }
+
+    /// Ends the connection after the answer.
+    pub(super) fn closing(self) -> Self {
+        self.with(header::CONNECTION, "close")
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = format!(r#"{{"error":{{"code":"{}","message":"{}"}}}}"#, self.code, self.message);
+        let message = serde_json::Value::from(self.message);
+        let body = format!(r#"{{"error":{{"code":"{}","message":{message}}}}}"#, self.code);
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-        if let Some((name, value)) = self.hint {
+        for (name, value) in self.hints {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response

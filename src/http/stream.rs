@@ -3,6 +3,10 @@
 //! Browsers hide the status of a refused WebSocket handshake, so refusals that a page should understand are told after the upgrade.
 //! Native `EventSource` gives up for ever on any status but 200, so whoever may come back later is told so inside a stream.
 
+#[cfg(test)]
+mod conformance;
+mod handshake;
+
 use std::{str::FromStr as _, sync::Arc, time::Instant};
 
 use axum::{
@@ -52,7 +56,7 @@ fn upgrade_websocket(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     public.settings.get().origins.check(headers)?;
-    let upgrade = upgrade.map_err(|rejection| no_handshake(&rejection))?;
+    let upgrade = handshake::check(headers, upgrade)?;
     refuse_token_in_url(query)?;
     // Before the upgrade, because after it a connection costs more than a flood should be able to ask for.
     let place = match public.place(peer, headers) {
@@ -61,7 +65,7 @@ fn upgrade_websocket(
         Ok(place) => Ok(place),
     };
     let offer = Offer::of(headers);
-    let upgrade = bounded(upgrade, public, offer.protocol.clone());
+    let upgrade = bounded(upgrade, public.streams.limits.get().client_message_bytes_max).protocols(offer.protocol.clone());
     let terms = place.and_then(|place| {
         let token = offer.token?;
         if offer.protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
@@ -85,35 +89,18 @@ fn upgrade_websocket(
 }
 
 /// tungstenite's defaults are 128 KiB of buffers a connection and messages of 64 MiB.
-fn bounded(upgrade: WebSocketUpgrade, public: &Public, protocol: Option<String>) -> WebSocketUpgrade {
+fn bounded(upgrade: WebSocketUpgrade, message_bytes_max: usize) -> WebSocketUpgrade {
     const READ_BUFFER_BYTES: usize = 1_024;
     /// A batch is written in pieces of about this size.
     const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
     /// A frame is at most a webhook's body and our fields.
     const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
-    let message_bytes_max = public.streams.limits.get().client_message_bytes_max;
-    let upgrade = upgrade
+    upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(message_bytes_max)
-        .max_frame_size(message_bytes_max);
-    upgrade.protocols(protocol)
-}
-
-fn no_handshake(rejection: &WebSocketUpgradeRejection) -> Problem {
-    use WebSocketUpgradeRejection as R;
-    match rejection {
-        R::InvalidWebSocketVersionHeader(_) => {
-            Problem::new(StatusCode::UPGRADE_REQUIRED, "websocket_version", "WebSocket version 13 is spoken here")
-                .with(header::SEC_WEBSOCKET_VERSION, "13")
-        }
-        R::WebSocketKeyHeaderMissing(_) => {
-            Problem::bad_request("websocket_key", "a WebSocket handshake has one Sec-WebSocket-Key")
-        }
-        _ => Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this path speaks WebSocket; see /v1/sse for SSE")
-            .with(header::UPGRADE, "websocket"),
-    }
+        .max_frame_size(message_bytes_max)
 }
 
 pub(super) async fn sse(

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     body::{Body, HttpBody as _},
-    extract::{Path, Request, State},
+    extract::{Extension, Path, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Problem, Public};
+use super::{Peer, Problem, Public};
 use crate::{
     event::EventType,
     ingest::{Accepted, Refused, Webhook},
@@ -27,19 +27,31 @@ pub(super) struct Target {
 pub(super) async fn receive(
     State(public): State<Arc<Public>>,
     Path(target): Path<Target>,
+    Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Result<Answer, Problem> {
     let received = Instant::now();
     let source = public.ingest.source(&target.source).ok_or_else(unknown_source)?;
     let scope = target.scope.map(|scope| EventType::new(&scope).ok_or_else(Problem::not_found)).transpose()?;
     let (head, body) = request.into_parts();
-    check_type(&head.headers)?;
+    let body = read(&public, &head.headers, body).await;
+    let remote = Some(public.settings.get().client_address.of(peer, &head.headers));
+    let webhook = |body| Webhook { scope, headers: &head.headers, body, now: (public.clock)(), received, remote };
+    match body {
+        Ok(body) => Ok(public.ingest.receive(&source, webhook(body)).await.map(Answer)?),
+        Err(problem) => {
+            source.turned_away(&webhook(Bytes::new()), problem.status.as_u16(), problem.code);
+            Err(problem)
+        }
+    }
+}
+
+async fn read(public: &Public, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    check_type(headers)?;
     let bytes_max = public.settings.get().webhook_body_bytes_max;
-    let body = tokio::time::timeout(public.read_timeout, collect(body, bytes_max))
+    tokio::time::timeout(public.read_timeout, collect(body, bytes_max))
         .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time"))??;
-    let webhook = Webhook { scope, headers: &head.headers, body, now: (public.clock)(), received };
-    Ok(public.ingest.receive(&source, webhook).await.map(Answer)?)
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time").closing())?
 }
 
 fn unknown_source() -> Problem {
@@ -70,7 +82,8 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::bad_request("body_broken", "the body ended early or is framed wrongly"))?;
+        let frame =
+            frame.map_err(|_| Problem::bad_request("body_broken", "the body ended early or is framed wrongly").closing())?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + whole.len() + data.len() > bytes_max {
             return Err(Problem::too_large());
@@ -90,7 +103,7 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
 }
 
 /// 200: everything is durable.
-pub(super) struct Answer(Accepted);
+pub(super) struct Answer(pub(super) Accepted);
 
 #[derive(Serialize)]
 struct AnswerBody {

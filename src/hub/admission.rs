@@ -99,11 +99,16 @@ impl Admission {
     }
 
     /// Forgets addresses without a session whose rate has recovered. The next sweep comes when twice as many are there as stayed, so
-    /// that a sweep costs each newcomer a constant.
-    fn forget_idle(&self, now: Instant) {
+    /// that a sweep costs each newcomer a constant; the gateway asks for one every second besides.
+    pub fn forget_idle(&self, now: Instant) {
         let full = f64::from(self.limits.get().new_sessions_per_address_per_s_max);
         self.addresses.retain(|_, a| a.sessions > 0 || a.allowance_at(now, full) < full);
         self.sweep_at.store((2 * self.addresses.len()).max(Self::ADDRESSES_BEFORE_SWEEP), Ordering::Relaxed);
+    }
+
+    /// How many addresses are remembered now.
+    pub fn addresses(&self) -> usize {
+        self.addresses.len()
     }
 
     /// How many places are taken now.
@@ -191,6 +196,20 @@ mod tests {
         assert_eq!((enter("10.0.0.1", 0), enter("10.0.0.1", 0)), (None, None));
         assert_eq!((enter("10.0.0.1", 400), enter("10.0.0.2", 400)), (Some(NoPlace::AddressTooFast), None));
         assert_eq!((enter("10.0.0.1", 600), enter("10.0.0.1", 601)), (None, Some(NoPlace::AddressTooFast)));
+    }
+
+    /// Case F4: the map is empty again when everybody has gone.
+    #[test]
+    fn ten_thousand_visitors_leave_nothing_behind() {
+        let (admission, now) = (admission(10_000, 1, 1), Instant::now());
+        let places: Vec<Place> =
+            (0..10_000_u32).map(|n| admission.enter(IpAddr::from(n.to_be_bytes()), now).ok().unwrap()).collect();
+        assert_eq!((admission.sessions(), admission.addresses()), (10_000, 10_000));
+        drop(places);
+        admission.forget_idle(now);
+        assert_eq!((admission.sessions(), admission.addresses()), (0, 10_000), "their rate is still remembered");
+        admission.forget_idle(now + Duration::from_secs(1));
+        assert_eq!(admission.addresses(), 0);
     }
 
     #[test]

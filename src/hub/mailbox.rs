@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::Hub;
+use super::{Arrival, Hub, MemberView};
 use crate::{
     auth::TokenMark,
     event::{EventType, UserKey},
@@ -33,6 +33,8 @@ pub struct Mail {
     pub frame: Frame,
     /// When its webhook arrived.
     pub received: Instant,
+    /// Whether it is an old event that an operator sends once more, which is to be shown although its number was passed.
+    pub again: bool,
 }
 
 /// The session's end of its place in the hub. Dropping it is leaving.
@@ -94,6 +96,7 @@ impl Drop for Mailbox {
 /// The hub's end.
 pub(super) struct Slot {
     number: u64,
+    arrival: Arrival,
     keys: Box<[UserKey]>,
     types: Box<[EventType]>,
     limits: MailboxLimits,
@@ -112,8 +115,25 @@ struct State {
 }
 
 impl Slot {
-    pub(super) fn new(number: u64, keys: &[UserKey], types: &[EventType], limits: MailboxLimits) -> Self {
-        Self { number, keys: keys.into(), types: types.into(), limits, state: Mutex::default() }
+    pub(super) fn new(number: u64, arrival: Arrival, keys: &[UserKey], types: &[EventType], limits: MailboxLimits) -> Self {
+        Self { number, arrival, keys: keys.into(), types: types.into(), limits, state: Mutex::default() }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
+    pub(super) fn view(&self) -> MemberView {
+        let (newest, queued_events, queued_bytes) = {
+            let state = self.lock();
+            (state.newest, state.queue.len(), state.bytes)
+        };
+        let (keys, types) = (self.keys.to_vec(), self.types.to_vec());
+        MemberView { session: self.number, keys, types, arrival: self.arrival, newest, queued_events, queued_bytes }
     }
 
     pub(super) fn keys(&self) -> &[UserKey] {
@@ -132,22 +152,38 @@ impl Slot {
 
     /// Queues an event; true if the session will be sent it.
     pub(super) fn put(&self, seq: u64, kind: &EventType, frame: &Frame, received: Instant) -> bool {
-        if !self.types.is_empty() && !self.types.contains(kind) {
+        if !self.wants(kind) {
             return false;
         }
-        let mut state = self.lock();
-        if state.closed.is_some() || seq <= state.newest {
+        let state = self.lock();
+        seq > state.newest && self.queue(state, Mail { seq, frame: frame.clone(), received, again: false })
+    }
+
+    /// Queues an event whatever its number; true if the session will be sent it.
+    pub(super) fn put_again(&self, seq: u64, kind: &EventType, frame: &Frame) -> bool {
+        let mail = Mail { seq, frame: frame.clone(), received: Instant::now(), again: true };
+        self.wants(kind) && self.queue(self.lock(), mail)
+    }
+
+    fn wants(&self, kind: &EventType) -> bool {
+        self.types.is_empty() || self.types.contains(kind)
+    }
+
+    fn queue(&self, mut state: MutexGuard<'_, State>, mail: Mail) -> bool {
+        if state.closed.is_some() {
             return false;
         }
         // A lone event always fits, however large it is: closing for it would not make it smaller.
-        let full = state.queue.len() >= self.limits.events_max || state.bytes + frame.len() > self.limits.bytes_max;
+        let full = state.queue.len() >= self.limits.events_max || state.bytes + mail.frame.len() > self.limits.bytes_max;
         if full && !state.queue.is_empty() {
             end(state, CloseCode::SlowConsumer.into());
             return false;
         }
-        state.newest = seq;
-        state.bytes += frame.len();
-        state.queue.push_back(Mail { seq, frame: frame.clone(), received });
+        if !mail.again {
+            state.newest = mail.seq;
+        }
+        state.bytes += mail.frame.len();
+        state.queue.push_back(mail);
         wake(state);
         true
     }

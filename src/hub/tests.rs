@@ -97,3 +97,18 @@ fn everybody_is_told_when_all_are_closed() {
     }
     assert!(sessions.iter_mut().all(|session| take(session) == Err(CloseCode::Draining)));
 }
+
+#[test]
+fn what_is_sent_again_comes_once_and_out_of_turn() {
+    let hub = hub(9, 9_999);
+    let mut session = hub.join(&keys("acme:1 web3:0x1"), &[]).unwrap();
+    let mut choosy = hub.join(&keys("acme:1"), &[EventType::new("other").unwrap()]).unwrap();
+    let old = event(1, "t", &["acme:1 web3:0x1"]);
+    assert_eq!(hub.deliver(&event(5, "t", &["acme:1"]), Instant::now()), 1);
+    assert_eq!(hub.deliver_again(&old), 1);
+    assert_eq!(hub.deliver(&event(6, "t", &["acme:1"]), Instant::now()), 1);
+    assert_eq!((take(&mut session), take(&mut choosy)), (Ok(vec![5, 1, 6]), Ok(vec![])));
+    assert_eq!(hub.members_of(&keys("acme:1")[0]).len(), 2);
+    let view = hub.members_of(&keys("web3:0x1")[0])[0].view();
+    assert_eq!((view.newest, view.queued_events, view.keys), (6, 0, keys("acme:1 web3:0x1")));
+}

@@ -1,50 +1,111 @@
-//! A TCP stream whose writes may not stall for ever.
+//! A TCP stream whose writes may not stall for ever, whose bytes are looked at as they come, and whose last words arrive.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    runtime::Handle,
+    time::{Sleep, sleep, timeout},
 };
 
+use super::{ConnectionLimits, intake::Intake};
+use crate::shutdown::Shutdown;
+
 pub(super) struct Socket {
-    stream: TcpStream,
-    write_stall: Duration,
+    /// Gone only when the socket is dropped.
+    stream: Option<TcpStream>,
+    common: Arc<Common>,
+    intake: Intake,
     /// Runs from the first write that had to wait until one succeeds; made only then, since nearly no connection ever needs it.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// The peer has closed or reset: there is nobody to say goodbye to.
+    peer_left: bool,
+}
+
+/// What all sockets of a listener share.
+pub(super) struct Common {
+    pub(super) limits: ConnectionLimits,
+    pub(super) shutdown: Shutdown,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, write_stall: Duration) -> Self {
-        Self { stream, write_stall, stalled: None }
+    pub(super) fn new(stream: TcpStream, common: Arc<Common>, intake: Intake) -> Self {
+        Self { stream: Some(stream), common, intake, stalled: None, peer_left: false }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("the stream is there until the socket is dropped"))
     }
 
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if let Poll::Ready(written) = written {
             self.stalled = None;
-            return written;
+            self.peer_left |= written.is_err();
+            return Poll::Ready(written);
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.write_stall)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.common.limits.write_stall)));
         ready!(stalled.as_mut().poll(context));
+        self.peer_left = true;
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 }
 
+impl Drop for Socket {
+    /// A peer that sent more than was read would be reset by a plain close, and might lose the answer that says why.
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take()
+            && !self.peer_left
+            && Handle::try_current().is_ok()
+        {
+            self.common.shutdown.spawn(say_goodbye(stream));
+        }
+    }
+}
+
+/// Says that nothing more comes, and drops what the peer still sends until it says so too; for a while and up to a bound.
+async fn say_goodbye(mut stream: TcpStream) {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const BYTES_MAX: usize = 128 * 1024;
+    let mut dropped = [0; 1_024];
+    let last = async {
+        stream.shutdown().await?;
+        let mut bytes = 0;
+        while bytes < BYTES_MAX {
+            match stream.read(&mut dropped).await? {
+                0 => break,
+                n => bytes += n,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whatever goes wrong, the connection ends now.
+    let _ = timeout(PATIENCE, last).await;
+}
+
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        if socket.intake.instead(buffer) {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = ready!(socket.stream().poll_read(context, buffer));
+        let nothing_came = buffer.filled().len() == before && buffer.remaining() > 0;
+        socket.peer_left |= read.is_err() || nothing_came;
+        Poll::Ready(read.and_then(|()| socket.intake.check(buffer, before, socket.common.limits.upgraded)))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = self.stream().poll_write(context, bytes);
         self.watch(written, context)
     }
 
@@ -53,40 +114,52 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let written = self.stream().poll_write_vectored(context, slices);
         self.watch(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.stream().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.stream().poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::AsyncWriteExt,
-        net::{TcpListener, TcpStream},
-    };
+    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::listener::intake::{Upgraded, UpgradedLimits};
+
+    fn common(write_stall: Duration) -> Arc<Common> {
+        let upgraded = UpgradedLimits { bytes_per_s_max: 1, bytes_burst_max: 1 };
+        let limits = ConnectionLimits { read_timeout: Duration::from_secs(1), header_bytes_max: 1, write_stall, upgraded };
+        Arc::new(Common { limits, shutdown: Shutdown::default() })
+    }
+
+    /// Thousands of idle connections have one each.
+    #[test]
+    fn a_socket_is_small() {
+        let own = size_of::<Socket>() - size_of::<TcpStream>();
+        assert!(own <= 72, "{own} bytes");
+    }
 
     #[tokio::test]
     async fn a_peer_that_does_not_read_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut socket = Socket::new(stream, Duration::from_millis(50));
+        let mut socket = Socket::new(stream, common(Duration::from_millis(50)), Intake::new(Upgraded::default()));
+        let bytes = vec![0; 65_536];
         let error = loop {
-            if let Err(error) = socket.write_all(&[0; 8_192]).await {
+            if let Err(error) = socket.write_all(&bytes).await {
                 break error;
             }
         };

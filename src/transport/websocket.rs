@@ -3,7 +3,7 @@
 //! The server judges liveness by protocol ping and pong; the `$ping` text beside it is for pages, which cannot see protocol frames.
 //! A write that waits blocks only its own session: its mailbox fills, it is closed with 4001, and the socket's write stall ends it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -25,8 +25,10 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a connection ends.
 enum End {
-    /// The client went, or its connection broke.
+    /// The connection broke.
     Left,
+    /// The client closes it; the library has our answer ready.
+    Closed,
     /// We close it.
     Close(Close),
 }
@@ -43,12 +45,16 @@ pub async fn serve(socket: WebSocket, streams: Arc<Streams>, token: Option<Strin
     let mut connection = Connection { socket, streams, limits, patience: Patience::new(&limits) };
     let mut counted = None;
     let Err(end) = connection.run(token, terms, &mut counted).await;
-    if let End::Close(close) = end {
-        tracing::debug!(code = close.code.code(), "session closed");
-        if let Some(counted) = &mut counted {
-            counted.ended(close);
+    match end {
+        End::Left => {}
+        End::Closed => connection.read_to_end().await,
+        End::Close(close) => {
+            tracing::debug!(code = close.code.code(), "session closed");
+            if let Some(counted) = &mut counted {
+                counted.ended(close);
+            }
+            connection.close(close).await;
         }
-        connection.close(close).await;
     }
 }
 
@@ -166,7 +172,7 @@ impl Connection {
 
     /// What the client said; an end if it may not say it.
     fn read(&mut self, message: Incoming) -> Result<Said, End> {
-        let message = message.ok_or(End::Left)?.map_err(end_of)?;
+        let message = message.ok_or(End::Left)?.map_err(|error| code_of(error).map_or(End::Left, End::from))?;
         self.patience.frame()?;
         match message {
             Message::Text(text) => match ClientMessage::parse(&text) {
@@ -180,7 +186,7 @@ impl Connection {
             // The library answers it.
             Message::Ping(_) => Ok(Said::Ping),
             Message::Binary(_) => Err(CloseCode::Unsupported.into()),
-            Message::Close(_) => Err(End::Left),
+            Message::Close(_) => Err(End::Closed),
         }
     }
 
@@ -190,6 +196,9 @@ impl Connection {
         let first = async {
             loop {
                 let message = self.socket.next().await;
+                if matches!(message, Some(Ok(Message::Binary(_)))) {
+                    return Err(CloseCode::TokenMissing.into());
+                }
                 match self.read(message)? {
                     Said::Auth(token) => return verify(&self.streams, &token).await,
                     Said::Nonsense => return Err(CloseCode::TokenMissing.into()),
@@ -218,6 +227,11 @@ impl Connection {
         if self.socket.send(Message::Close(Some(frame))).await.is_err() {
             return;
         }
+        self.read_to_end().await;
+    }
+
+    /// Lets the library say and hear what is left to say. Where the client closed first, its answer to that.
+    async fn read_to_end(&mut self) {
         let _ = timeout(CLOSE_PATIENCE, async { while let Some(Ok(_)) = self.socket.next().await {} }).await;
     }
 }
@@ -237,14 +251,16 @@ enum Said {
 type Incoming = Option<Result<Message, axum::Error>>;
 
 /// A broken frame ends with the code that RFC 6455 has for it; a broken connection just ends.
-fn end_of(error: axum::Error) -> End {
-    use tungstenite::Error;
-    match error.into_inner().downcast_ref::<Error>() {
-        Some(Error::Capacity(_)) => CloseCode::TooBig.into(),
-        Some(Error::Utf8(_)) => CloseCode::InvalidText.into(),
-        Some(Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => End::Left,
-        Some(Error::Protocol(_)) => CloseCode::ProtocolError.into(),
-        _ => End::Left,
+pub(crate) fn code_of(error: axum::Error) -> Option<CloseCode> {
+    use tungstenite::{Error, error::ProtocolError};
+    match error.into_inner().downcast_ref::<Error>()? {
+        Error::Capacity(_) => Some(CloseCode::TooBig),
+        Error::Utf8(_) => Some(CloseCode::InvalidText),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(CloseCode::ProtocolError),
+        // The socket's own budget of bytes, which also counts what the library swallows.
+        Error::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => Some(CloseCode::RateExceeded),
+        _ => None,
     }
 }
 

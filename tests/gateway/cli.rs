@@ -83,10 +83,35 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// What every command prints as help, and for mistakes, word by word. After a change: `TRYCMD=overwrite cargo test cli::`, and read the
+/// difference.
+#[test]
+fn what_is_printed_is_what_was_reviewed() {
+    let cases = trycmd::TestCases::new();
+    cases.register_bin("claimr-relay", Path::new(env!("CARGO_BIN_EXE_claimr-relay")));
+    for variable in ["CLAIMR_RELAY_CONFIG", "CLAIMR_HOOK_SECRET", "CLAIMR_API_TOKEN", "CLAIMR_RELAY_TOKEN"] {
+        cases.env(variable, "");
+    }
+    cases.case("tests/cmd/*.trycmd");
+}
+
 #[test]
 fn every_command_has_help_with_an_example() {
     let folder = Folder::with("");
-    for command in ["", "serve", "check-config", "token"] {
+    for command in [
+        "",
+        "dev",
+        "serve",
+        "check-config",
+        "token",
+        "trigger",
+        "hooks",
+        "hooks add",
+        "hooks remove",
+        "doctor",
+        "verify",
+        "learn",
+    ] {
         let output = run(&format!("{command} --help"), &folder);
         assert_eq!(output.status.code(), Some(0), "{command}");
         let help = text(&output.stdout);

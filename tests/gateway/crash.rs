@@ -137,7 +137,7 @@ async fn what_was_acknowledged_survives_twenty_kills() {
     println!("seed {seed}");
     fastrand::seed(seed);
     let (folder, address) = (TempDir::new().unwrap(), free_address());
-    let mut gateway = Process::start(folder.path(), address, "").await;
+    let mut gateway = Process::start(&folder, address, "", None).await;
     let ledger = Arc::new(Ledger::default());
     let (mut senders, mut listeners) = (JoinSet::new(), JoinSet::new());
     for user in 0..USERS {
@@ -153,7 +153,7 @@ async fn what_was_acknowledged_survives_twenty_kills() {
         let wanted = before + fastrand::usize(20..200);
         until("more is acknowledged", async || ledger.acknowledged_count() >= wanted).await;
         gateway.kill();
-        gateway = Process::start(folder.path(), address, "").await;
+        gateway = Process::start(&folder, address, "", None).await;
         println!("round {round}: {} acknowledged", ledger.acknowledged_count());
     }
     ledger.over.store(true, Ordering::Relaxed);

@@ -5,11 +5,14 @@
 mod clients;
 mod issuer;
 mod process;
+mod program;
+mod raw;
 
 use std::{
     fmt::Write as _,
     net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,6 +20,7 @@ use aws_lc_rs::hmac;
 use claimr_relay::{
     config::load::load,
     gateway::{Gateway, Refused, Reloader},
+    hub::{Hub, admission::Admission},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +30,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) use clients::{Dial, Sse, WebSocket};
 pub(crate) use issuer::{Issuer, SigningKey};
 pub(crate) use process::Process;
+pub(crate) use program::{Said, claimr_relay, shell};
+pub(crate) use raw::{Raw, RawSocket, frame};
 
 /// After this, what is waited for will not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,6 +44,8 @@ pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) http: reqwest::Client,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) admission: Arc<Admission>,
     folder: TempDir,
     settings: String,
     listen: SocketAddr,
@@ -115,14 +123,15 @@ impl Relay {
         std::fs::write(&file, configuration(folder.path(), listen, &settings)).unwrap();
         let config = load(Some(&file), std::iter::empty()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let gateway = Gateway::bind(config).unwrap();
-        let (address, admin, reloader) = (gateway.address().unwrap(), gateway.admin_address().unwrap(), gateway.reloader());
+        let (address, admin) = (gateway.address().unwrap(), gateway.admin_address().unwrap());
+        let (hub, admission, reloader) = (gateway.hub(), gateway.admission(), gateway.reloader());
         let (stop, stopped) = oneshot::channel();
         #[expect(clippy::disallowed_methods, reason = "the gateway itself is the task")]
         let running = AbortOnDropHandle::new(tokio::spawn(gateway.run(async {
             let _ = stopped.await;
         })));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { address, admin, http, folder, settings, listen, reloader, stop: Some(stop), running }
+        Self { address, admin, http, hub, admission, folder, settings, listen, reloader, stop: Some(stop), running }
     }
 
     /// Takes up a configuration that differs from the tests' by these settings.
@@ -133,11 +142,11 @@ impl Relay {
     }
 
     /// A request to the admin listener, with a JSON body if it is not null.
-    pub(crate) async fn admin(&self, method: &str, path: &str, body: &Value) -> Answer {
-        self.admin_with(&[("x-claimr-relay", "1")], method, path, body).await
+    pub(crate) async fn ask_admin(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask_admin_with(&[("x-claimr-relay", "1")], method, path, body).await
     }
 
-    pub(crate) async fn admin_with(&self, headers: &[(&str, &str)], method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn ask_admin_with(&self, headers: &[(&str, &str)], method: &str, path: &str, body: &Value) -> Answer {
         let mut request = self.http.request(method.parse().unwrap(), format!("http://{}{path}", self.admin));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -221,6 +230,12 @@ pub(crate) struct Stopped {
 impl Stopped {
     pub(crate) async fn start(self) -> Relay {
         Relay::launch(self.folder, self.settings, self.address).await
+    }
+
+    /// The same folder and port under further settings.
+    pub(crate) async fn start_with(mut self, settings: &str) -> Relay {
+        self.settings = format!("{}\n{settings}", self.settings);
+        self.start().await
     }
 }
 

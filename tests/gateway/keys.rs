@@ -103,7 +103,7 @@ async fn a_set_that_cannot_be_had_or_is_unsound_leaves_the_old_one_in_use() {
         endless,
         ok("<html>Sign in</html>"),
         ok(&set(&[])),
-        ok(&with("use", json!("enc"))),
+        ok(&with("key_ops", json!(["sign"]))),
         ok(&with("kid", json!("known"))),
         ok(&with("d", json!("AAAA"))),
         ok(&with("x", json!("AAAA"))),
@@ -152,13 +152,13 @@ async fn a_start_without_the_issuer_is_a_start() {
     let relay = Relay::with(&issuer.entry()).await;
     until("the first fetch failed", async || refused_sets(&relay).await == 1).await;
     assert_eq!(outcome(&relay, &token("42")).await, 0, "other keys count");
-    let ready = relay.admin("GET", "/readyz", &Value::Null).await;
+    let ready = relay.ask_admin("GET", "/readyz", &Value::Null).await;
     assert_eq!(ready.status, 200);
     assert!(ready.body.as_str().unwrap().contains("warning: auth.keys[1].jwks has no keys"), "{ready:?}");
 
     issuer.publish(&[&key]);
     assert_eq!(outcome(&relay, &key.token("42")).await, 0, "the first token fetches it");
-    assert_eq!(relay.admin("GET", "/readyz", &Value::Null).await.body, "ready\n");
+    assert_eq!(relay.ask_admin("GET", "/readyz", &Value::Null).await.body, "ready\n");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["protocol", "listener"],
     &["claimr", "auth", "hub"],
     &["engine"],
+    &["capture"],
     &["ingest", "session", "probe"],
     &["transport"],
     &["http"],

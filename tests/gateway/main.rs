@@ -2,17 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admin;
+mod canary;
 mod cli;
 mod crash;
+mod dev;
+mod doctor;
 mod engines;
 mod examples;
+mod floods;
 mod harness;
+mod hooks;
+mod hostile_http;
+mod hostile_websocket;
+mod isolation;
 mod keys;
 mod layering;
 mod life;
+mod power_loss;
 mod reload;
 mod resume;
 mod revocations;
 mod streams;
 mod tokens;
+mod trigger;
 mod webhooks;

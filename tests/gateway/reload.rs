@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{
-    Dial, HOOK_SECRET, Issuer, JWT_SECRET, ORIGIN, Process, Relay, SigningKey, Sse, WebSocket, event, free_address, sign_with,
-    token, token_of, usual_claims,
+    Dial, HOOK_SECRET, Issuer, JWT_SECRET, ORIGIN, Process, Raw, Relay, SigningKey, Sse, WebSocket, event, free_address,
+    sign_with, token, token_of, usual_claims,
 };
 
 const NEW_ORIGIN: &str = "https://new.example.com";
@@ -113,6 +113,68 @@ async fn what_needs_a_restart_or_is_wrong_changes_nothing_at_all() {
     assert_eq!(socket.points(1).await, [2]);
 }
 
+/// What was remembered could be masked only by those who knew what in it is secret.
+#[tokio::test]
+async fn a_secret_that_was_rotated_out_is_shown_to_nobody() {
+    let relay = Relay::start().await;
+    let body = |n: usize| {
+        let mut body = event("42", n);
+        body["note"] = json!(format!("old {HOOK_SECRET}, new {NEW_HOOK_SECRET}"));
+        body.to_string()
+    };
+    let shown = async || {
+        let deliveries = relay.ask_admin("GET", "/admin/v1/deliveries", &Value::Null).await.body["deliveries"].clone();
+        let learned = relay.ask_admin("GET", "/admin/v1/learn", &Value::Null).await;
+        (deliveries.as_array().unwrap().clone(), learned.body.to_string())
+    };
+    assert_eq!(relay.deliver_to("/hooks/claimr", &body(1)).await.status, 200);
+    let (deliveries, _) = shown().await;
+    assert!(deliveries[0]["body"].as_str().unwrap().contains("old ***"), "{deliveries:?}");
+
+    // One is on its way meanwhile: the gateway asks for its body, and gets it after the reload.
+    let late = body(2);
+    let head = format!(
+        "POST /hooks/claimr HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Signature: {}\r\nX-Other: {HOOK_SECRET}\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        sign_with(HOOK_SECRET, late.as_bytes()),
+        late.len()
+    );
+    let mut sender = Raw::say(relay.address, head).await;
+    assert_eq!(sender.answer().await.unwrap().status, 100);
+    relay.reload(&rotated()).unwrap();
+    assert!(sender.send(late).await);
+    assert_eq!(sender.answer().await.unwrap().status, 200, "it is seen through by the secrets it met");
+
+    let (deliveries, learned) = shown().await;
+    assert!(deliveries.is_empty() && !learned.contains(HOOK_SECRET), "{deliveries:?} {learned}");
+    assert_eq!(hook_status(&relay, HOOK_SECRET, 3).await, 401);
+    assert_eq!(hook_status(&relay, NEW_HOOK_SECRET, 4).await, 200);
+    let (deliveries, _) = shown().await;
+    let numbers: Vec<_> = deliveries.iter().map(|delivery| delivery["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [4, 3], "and the numbers go on");
+}
+
+/// The operator's own limits and token change, too.
+#[tokio::test]
+async fn the_admin_api_is_reloaded_with_the_rest() {
+    let relay = Relay::start().await;
+    let (first, second) = ("the-first-admin-token-0123456789abcdef", "the-second-admin-token-0123456789abcdef");
+    let own = json!({"keys": ["42"], "type": "a", "data": {"text": "x".repeat(300)}});
+    let publish = async |token: &str| {
+        let line = format!("Bearer {token}");
+        relay.ask_admin_with(&[("authorization", &line)], "POST", "/admin/v1/publish", &own).await.status
+    };
+    assert_eq!(publish("").await, 200);
+    relay.reload(&format!("admin.token = {{ value = \"{first}\" }}")).unwrap();
+    assert_eq!((publish("").await, publish(first).await), (401, 200));
+    let settings = "limits.webhook_body_bytes_max = 200\nauth.default_platform = \"other\"";
+    relay.reload(&format!("admin.token = {{ value = \"{second}\" }}\n{settings}")).unwrap();
+    assert_eq!((publish(first).await, publish(second).await), (401, 413));
+    let line = format!("Bearer {second}");
+    let user = relay.ask_admin_with(&[("authorization", &line)], "GET", "/admin/v1/users/42", &Value::Null).await;
+    assert_eq!(user.body["user"], "other:42");
+}
+
 #[tokio::test]
 async fn a_key_set_outlives_a_reload_and_a_new_one_is_fetched() {
     let (first, second) = (SigningKey::new("a"), SigningKey::new("b"));
@@ -132,7 +194,7 @@ async fn a_key_set_outlives_a_reload_and_a_new_one_is_fetched() {
 #[tokio::test]
 async fn sighup_takes_up_the_file_or_says_why_not() {
     let (folder, address) = (TempDir::new().unwrap(), free_address());
-    let process = Process::start(folder.path(), address, "").await;
+    let process = Process::start(&folder, address, "", None).await;
     let mut socket = WebSocket::dial(address, Dial::token(&token("42"))).await.unwrap();
     assert_eq!(socket.json().await["type"], "$hello");
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -174,7 +236,7 @@ async fn a_bad_key_set_is_one_exact_line_in_the_log() {
     let (folder, key) = (TempDir::new().unwrap(), SigningKey::new("known"));
     let issuer = Issuer::of(&[&key]).await;
     issuer.publish_text(&json!({"keys": [key.jwk(), {"kty": "oct", "kid": "o", "k": "c2VjcmV0"}]}).to_string());
-    let process = Process::start(folder.path(), free_address(), &issuer.entry()).await;
+    let process = Process::start(&folder, free_address(), &issuer.entry(), None).await;
     let wanted = "the key set is ignored and the old one kept";
     crate::harness::until(wanted, async || process.log().contains(wanted)).await;
     let log = process.log();

@@ -47,7 +47,7 @@ async fn a_revoked_user_is_out_within_a_second_and_comes_back_with_a_newer_token
     assert_eq!(renewed.json().await["ok"], true);
 
     let begun = Instant::now();
-    let answer = relay.admin("POST", PATH, &json!({"user": "acme:42"})).await;
+    let answer = relay.ask_admin("POST", PATH, &json!({"user": "acme:42"})).await;
     assert_eq!((answer.status, &answer.body["sessions_closed"]), (201, &json!(4)), "{answer:?}");
     for socket in [&mut socket, &mut as_further_key] {
         let (code, bye) = socket.closed().await;
@@ -81,8 +81,8 @@ async fn a_revocation_survives_a_restart_until_it_is_taken_back() {
     let (mut stays, _) = WebSocket::open(&relay, Dial::token(&sibling)).await;
     let (mut goes, _) = WebSocket::open(&relay, Dial::token(&single)).await;
     // Without a platform it is the default one's.
-    assert_eq!(relay.admin("POST", PATH, &json!({"user": "42"})).await.body["user"], "acme:42");
-    let answer = relay.admin("POST", PATH, &json!({"jti": "b", "until": "2999-01-01T00:00:00Z"})).await;
+    assert_eq!(relay.ask_admin("POST", PATH, &json!({"user": "42"})).await.body["user"], "acme:42");
+    let answer = relay.ask_admin("POST", PATH, &json!({"jti": "b", "until": "2999-01-01T00:00:00Z"})).await;
     assert_eq!((&answer.body["until"], &answer.body["sessions_closed"]), (&json!(32_472_144_000_000_u64), &json!(1)));
     assert_eq!(goes.closed().await.0, 4102);
     relay.event("77", 1).await;
@@ -94,15 +94,15 @@ async fn a_revocation_survives_a_restart_until_it_is_taken_back() {
         is_dead_ticket(&relay, ticket).await;
     }
     WebSocket::open(&relay, Dial::token(&sibling)).await;
-    let listed = relay.admin("GET", PATH, &Value::Null).await;
+    let listed = relay.ask_admin("GET", PATH, &Value::Null).await;
     let listed = listed.body["revocations"].as_array().unwrap();
     assert_eq!((listed.len(), &listed[0]["jti"], &listed[1]["user"]), (2, &json!("b"), &json!("acme:42")));
     let (at, until) = (listed[1]["at"].as_u64().unwrap(), listed[1]["until"].as_u64().unwrap());
     assert_eq!(until - at, 86_460_000, "a token's longest life, and the leeway of both ends: {listed:?}");
 
-    assert_eq!(relay.admin("DELETE", &format!("{PATH}?user=acme%3A42"), &Value::Null).await.body, json!({"forgotten": true}));
-    assert_eq!(relay.admin("DELETE", PATH, &json!({"jti": "b"})).await.body, json!({"forgotten": true}));
-    assert_eq!(relay.admin("DELETE", PATH, &json!({"jti": "b"})).await.body, json!({"forgotten": false}));
+    assert_eq!(relay.ask_admin("DELETE", &format!("{PATH}?user=acme%3A42"), &Value::Null).await.body, json!({"forgotten": true}));
+    assert_eq!(relay.ask_admin("DELETE", PATH, &json!({"jti": "b"})).await.body, json!({"forgotten": true}));
+    assert_eq!(relay.ask_admin("DELETE", PATH, &json!({"jti": "b"})).await.body, json!({"forgotten": false}));
     let relay = relay.stop().await.start().await;
     WebSocket::open(&relay, Dial::token(&user)).await;
     WebSocket::open(&relay, Dial::token(&single)).await;
@@ -134,7 +134,7 @@ async fn nobody_slips_in_while_they_are_revoked() {
             }
         });
         let body = json!({"user": format!("acme:{user}")});
-        let (were_in, answer) = tokio::join!(futures_util::future::join_all(dials), relay.admin("POST", PATH, &body));
+        let (were_in, answer) = tokio::join!(futures_util::future::join_all(dials), relay.ask_admin("POST", PATH, &body));
         assert_eq!(answer.status, 201);
         joined += were_in.iter().filter(|was_in| **was_in).count();
         refused += were_in.iter().filter(|was_in| !**was_in).count();
@@ -159,12 +159,12 @@ async fn nonsense_revokes_nobody() {
         (json!({"user": "acme:42", "until": unix_now() + 60}), "until_invalid"),
         (json!({"user": "acme:42", "until": "2020-01-01T00:00:00Z"}), "until_invalid"),
     ] {
-        let answer = relay.admin("POST", PATH, &body).await;
+        let answer = relay.ask_admin("POST", PATH, &body).await;
         assert_eq!((answer.status, answer.code()), (400, code), "{body}");
     }
-    assert_eq!(relay.admin("DELETE", PATH, &Value::Null).await.status, 400);
-    assert_eq!(relay.admin("PUT", PATH, &Value::Null).await.status, 405);
-    assert_eq!(relay.admin("GET", PATH, &Value::Null).await.body, json!({"revocations": []}));
+    assert_eq!(relay.ask_admin("DELETE", PATH, &Value::Null).await.status, 400);
+    assert_eq!(relay.ask_admin("PUT", PATH, &Value::Null).await.status, 405);
+    assert_eq!(relay.ask_admin("GET", PATH, &Value::Null).await.body, json!({"revocations": []}));
     assert_eq!(relay.post(PATH, &[], b"{\"user\":\"acme:42\"}").await.status, 404, "not on the public listener");
 }
 
@@ -175,12 +175,12 @@ async fn with_an_admin_token_nobody_else_may_revoke() {
     let body = json!({"user": "acme:42"});
     for headers in [&[][..], &[("authorization", wrong.as_str())], &[("authorization", ADMIN_TOKEN)]] {
         for method in ["GET", "POST", "DELETE"] {
-            let answer = relay.admin_with(headers, method, PATH, &body).await;
+            let answer = relay.ask_admin_with(headers, method, PATH, &body).await;
             assert_eq!((answer.status, answer.code()), (401, "admin_token"), "{method} {headers:?}");
         }
     }
-    assert_eq!(relay.admin_with(&[("authorization", &right)], "POST", PATH, &body).await.status, 201);
-    assert_eq!(relay.admin("GET", "/metrics", &Value::Null).await.status, 200, "figures need no token");
+    assert_eq!(relay.ask_admin_with(&[("authorization", &right)], "POST", PATH, &body).await.status, 201);
+    assert_eq!(relay.ask_admin("GET", "/metrics", &Value::Null).await.status, 200, "figures need no token");
 }
 
 #[tokio::test]
@@ -189,18 +189,18 @@ async fn what_cannot_be_written_is_in_force_and_says_so() {
     let token = issued("42", unix_now() - 60, "a");
     // A folder in the place of the draft: writing fails for root, too.
     std::fs::create_dir(relay.data_folder().join("revocations.tmp")).unwrap();
-    let answer = relay.admin("POST", PATH, &json!({"user": "acme:42"})).await;
+    let answer = relay.ask_admin("POST", PATH, &json!({"user": "acme:42"})).await;
     assert_eq!((answer.status, answer.code()), (503, "revocations_unsaved"));
     is_dead(&relay, &token).await;
     std::fs::remove_dir(relay.data_folder().join("revocations.tmp")).unwrap();
-    assert_eq!(relay.admin("POST", PATH, &json!({"user": "acme:42"})).await.status, 201);
+    assert_eq!(relay.ask_admin("POST", PATH, &json!({"user": "acme:42"})).await.status, 201);
 }
 
 #[tokio::test]
 async fn in_memory_it_ends_with_the_process() {
     let relay = Relay::with("store.engine = \"memory\"").await;
     let token = issued("42", unix_now() - 60, "a");
-    assert_eq!(relay.admin("POST", PATH, &json!({"user": "acme:42"})).await.status, 201);
+    assert_eq!(relay.ask_admin("POST", PATH, &json!({"user": "acme:42"})).await.status, 201);
     is_dead(&relay, &token).await;
     assert!(!relay.data_folder().exists());
     let relay = relay.stop().await.start().await;

@@ -1,8 +1,11 @@
 //! What a sender of webhooks is answered: cases A of the specification of bad input.
 
+use aws_lc_rs::hmac;
+use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::harness::{Dial, HOOK_SECRET, Relay, Sse, WebSocket, event, sign, token, unix_now};
+use crate::harness::{Dial, HOOK_SECRET, Process, Raw, Relay, Sse, WebSocket, event, free_address, sign, token, unix_now, until};
 
 const PATH: &str = "/hooks/claimr/user_activity";
 
@@ -52,6 +55,62 @@ async fn a_timestamp_that_is_off_is_refused_although_the_signature_is_right() {
         assert_eq!(answer.status, status, "{t:?}: {answer:?}");
         assert!(status == 200 || answer.code().starts_with("timestamp_"), "{answer:?}");
     }
+}
+
+/// A2: secrets while they rotate, and signatures in a list.
+#[tokio::test]
+async fn an_old_secret_is_good_until_its_end_and_one_good_signature_is_enough() {
+    let secrets = format!(
+        r#"sources.secrets = [{{ value = "{HOOK_SECRET}" }}, {{ value = "old-and-good", not_after = "2100-01-01T00:00:00Z" }}, {{ value = "old-and-over", not_after = "2020-01-01T00:00:00Z" }}]"#
+    );
+    let relay = Relay::with(&secrets).await;
+    let signed = |secret: &str, bytes: &[u8]| {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), bytes);
+        (HEXLOWER.encode(tag.as_ref()), BASE64.encode(tag.as_ref()))
+    };
+    let (now, bad) = (unix_now(), "0".repeat(64));
+    for (n, (secret, status)) in [(HOOK_SECRET, 200), ("old-and-good", 200), ("old-and-over", 401)].into_iter().enumerate() {
+        let body = event("42", n).to_string();
+        let plain = signed(secret, body.as_bytes()).0;
+        let stripe = signed(secret, format!("{now}.{body}").as_bytes()).0;
+        let stripe = format!("t={now},v1={bad},v1={stripe}");
+        let standard = signed(secret, format!("msg_{n}.{now}.{body}").as_bytes()).1;
+        let standard = format!("v1,{} v1,{standard}", BASE64.encode(&[0; 32]));
+        let (id, now) = (format!("msg_{n}"), now.to_string());
+        for headers in [
+            &[("x-signature", plain.as_str())][..],
+            &[("acme-signature", &stripe)],
+            &[("webhook-id", &id), ("webhook-timestamp", &now), ("webhook-signature", &standard)],
+        ] {
+            assert_eq!(relay.post(PATH, headers, body.as_bytes()).await.status, status, "{secret} {headers:?}");
+        }
+    }
+}
+
+/// A10: the disk is full, then there is room again. What was answered 503 comes again, and is delivered once.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_is_answered_503_until_it_can() {
+    let (folder, address) = (TempDir::new().unwrap(), free_address());
+    let gateway = Process::start(&folder, address, "", None).await;
+    let mut socket = WebSocket::dial(address, Dial::token(&token("42"))).await.unwrap();
+    assert_eq!(socket.json().await["type"], "$hello");
+    let deliver = async |n: usize| {
+        let body = event("42", n).to_string();
+        let framing = format!("Connection: close\r\nContent-Length: {}\r\nX-Signature: {}", body.len(), sign(body.as_bytes()));
+        let request = format!("POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{framing}\r\n\r\n{body}");
+        Raw::say(address, request).await.answer().await.unwrap()
+    };
+    assert_eq!(deliver(1).await.status, 200);
+    gateway.limit_file_size(Some(64));
+    for _ in 0..3 {
+        let refused = deliver(2).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
+    }
+    gateway.limit_file_size(None);
+    until("it is taken again", async || deliver(2).await.status == 200).await;
+    assert!(deliver(2).await.body.contains(r#""duplicate":true"#));
+    assert_eq!(deliver(3).await.status, 200);
+    assert_eq!(socket.points(3).await, [1, 2, 3]);
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Reads a JWK set (RFC 7517): either all of it is sound, or none of it is used.
 //!
 //! A set with a weak key, a private one or two of one name was not published by somebody who knows what they are doing, or not by whom we
-//! think; so it is refused as a whole. What is merely not for us is left out: a kind of key that we do not know, an algorithm that the
-//! configuration does not allow.
+//! think; so it is refused as a whole. What is merely not for us is left out: a key for another use than signatures, such as the encryption
+//! keys that some issuers publish beside theirs, a kind of key that we do not know, an algorithm that the configuration does not allow.
 
 use std::collections::HashSet;
 
@@ -75,6 +75,9 @@ pub(super) fn read(json: &[u8], algs: &[Algorithm]) -> Result<Document, String> 
     let mut keys = Vec::new();
     for (i, jwk) in set.keys.iter().enumerate() {
         let at = |problem: String| format!("keys[{i}]: {problem}");
+        if jwk.is_for_others() {
+            continue;
+        }
         jwk.check_purpose().map_err(|problem| at(problem.to_owned()))?;
         if let Some(kid) = &jwk.kid {
             if kid.is_empty() || kid.len() > KID_BYTES_MAX {
@@ -94,7 +97,12 @@ pub(super) fn read(json: &[u8], algs: &[Algorithm]) -> Result<Document, String> 
 }
 
 impl Jwk {
-    /// Is it a public key, and for signatures?
+    /// Whether it says that it is for something else than signatures.
+    fn is_for_others(&self) -> bool {
+        self.usage.as_ref().is_some_and(|usage| usage != "sig")
+    }
+
+    /// Is it a public key, and for checking signatures?
     fn check_purpose(&self) -> Result<(), &'static str> {
         if self.kty == "oct" || self.k.is_some() {
             return Err("it is a shared secret, which must never be published");
@@ -102,9 +110,6 @@ impl Jwk {
         let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.seed];
         if private.into_iter().any(Option::is_some) {
             return Err("it is a private key, which must never be published; its issuer has to replace it");
-        }
-        if self.usage.as_ref().is_some_and(|usage| usage != "sig") {
-            return Err("its use is not sig");
         }
         if self.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
             return Err("its key_ops have no verify");

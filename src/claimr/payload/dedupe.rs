@@ -14,6 +14,8 @@ pub(super) struct Deduper<'r> {
     body_digest: [u8; 16],
     /// Of the signature's scheme; it is the delivery's, whatever the payload says.
     delivery_id: Option<&'r str>,
+    /// Of a dead letter that is read again: stands in where neither the scheme nor the payload names the delivery.
+    letter_id: Option<&'r str>,
     windows: Windows,
 }
 
@@ -29,7 +31,12 @@ pub(super) struct Windows {
 impl<'r> Deduper<'r> {
     pub(super) fn new(source: &'r str, windows: Windows, body: &'r str, delivery_id: Option<&'r str>) -> Self {
         let delivery_id = delivery_id.filter(|id| !id.is_empty());
-        Self { source, windows, body, body_digest: sha256(body), delivery_id }
+        Self { source, windows, body, body_digest: sha256(body), delivery_id, letter_id: None }
+    }
+
+    /// Of the dead letter that is known by `id`.
+    pub(super) fn of_letter(self, id: &'r str) -> Self {
+        Self { letter_id: Some(id), ..self }
     }
 
     /// `index` is the element's place in the body. It counts wherever what identifies the event is the whole delivery's.
@@ -40,7 +47,10 @@ impl<'r> Deduper<'r> {
             (Some(id), _) => (self.key(&["delivery", kind, id, &index]), self.windows.id),
             (None, Some((id, true))) => (self.key(&["envelope", kind, id, &index]), self.windows.id),
             (None, Some((id, false))) => (self.key(&["event", kind, id]), self.windows.id),
-            (None, None) => (self.body_key(kind, &index), self.windows.body),
+            (None, None) => match self.letter_id {
+                Some(id) => (self.key(&["letter", kind, id, &index]), self.windows.id),
+                None => (self.body_key(kind, &index), self.windows.body),
+            },
         };
         let is_body = element.whole.raw.len() == self.body.len();
         let digest = if is_body { self.body_digest } else { sha256(element.whole.raw) };
@@ -54,6 +64,12 @@ impl<'r> Deduper<'r> {
     fn body_key(&self, kind: &str, index: &str) -> [u8; 16] {
         hash(self.source, [b"body".as_slice(), kind.as_bytes(), &self.body_digest, index.as_bytes()].into_iter())
     }
+}
+
+/// How an event of the backend's own is recognised by the `id` that the backend gave it. No source has an empty name.
+pub(super) fn own(id: &str, content: &str, window: Duration) -> Dedupe {
+    let key = hash("", [b"own".as_slice(), id.as_bytes()].into_iter());
+    Dedupe { key, digest: sha256(content), window }
 }
 
 /// The lengths make the parts unambiguous: `ab` + `c` is not `a` + `bc`.

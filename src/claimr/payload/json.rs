@@ -120,6 +120,12 @@ impl<'a> Object<'a> {
         (!member.value.is_hidden()).then_some(&member.value)
     }
 
+    /// The members that are not hidden, in their order.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Node<'a>)> {
+        let visible = self.members.iter().filter(|member| !member.value.is_hidden());
+        visible.map(|member| (member.key.as_ref(), &member.value))
+    }
+
     /// Writes an object of the members that are not hidden and whose keys are `wanted`, each value as `write` does it.
     pub(super) fn write(&self, out: &mut String, wanted: impl Fn(&str) -> bool, write: impl Fn(&str, &Node<'a>, &mut String)) {
         out.push('{');

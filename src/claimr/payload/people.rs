@@ -1,6 +1,6 @@
 //! Whom does an event concern? The user keys that a payload names, for the user and for the referrer.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use super::json::{Node, Object, Value};
 use crate::{
@@ -20,18 +20,54 @@ const EMAIL: &str = "email";
 /// A value that makes no user key (too long, empty, a fraction) is passed over.
 pub(super) fn keys(object: &Object<'_>, claimr_id: &[Path], accounts: &[AccountPaths]) -> Vec<UserKey> {
     let mut keys = Vec::new();
-    let own_id = |path| account(find(object, path)?).and_then(|id| UserKey::new(CLAIMR, &id).ok());
-    add(&mut keys, claimr_id.iter().find_map(own_id));
-    for paths in accounts {
-        let Some(list) = &paths.list else {
-            add(&mut keys, key(object, paths));
-            continue;
+    each_key(object, claimr_id, accounts, |key, _| add(&mut keys, Some(key)));
+    keys
+}
+
+/// Which candidate found a key.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'p> {
+    ClaimrId(&'p Path),
+    Account(&'p AccountPaths),
+}
+
+/// `user.id`, `account+platform`, `user.logins[].account+platform`.
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = match self {
+            Self::ClaimrId(path) => return f.write_str(path.as_str()),
+            Self::Account(paths) => paths,
         };
-        if let Some(Node { value: Value::List(items), .. }) = find(object, list) {
-            items.iter().filter_map(Node::object).for_each(|item| add(&mut keys, key(item, paths)));
+        if let Some(list) = &paths.list {
+            write!(f, "{}[].", list.as_str())?;
+        }
+        f.write_str(paths.account.as_str())?;
+        paths.platform.as_ref().map_or(Ok(()), |platform| write!(f, "+{}", platform.as_str()))
+    }
+}
+
+/// Tells of every key in the order of the candidates, also of those that were found before.
+pub(super) fn each_key<'p>(
+    object: &Object<'_>,
+    claimr_id: &'p [Path],
+    accounts: &'p [AccountPaths],
+    mut found: impl FnMut(UserKey, Origin<'p>),
+) {
+    let own_id = |path| Some((UserKey::new(CLAIMR, &account(find(object, path)?)?).ok()?, path));
+    if let Some((key, path)) = claimr_id.iter().find_map(own_id) {
+        found(key, Origin::ClaimrId(path));
+    }
+    for paths in accounts {
+        let mut tell = |object| key(object, paths).into_iter().for_each(|key| found(key, Origin::Account(paths)));
+        match &paths.list {
+            None => tell(object),
+            Some(list) => {
+                if let Some(Node { value: Value::List(items), .. }) = find(object, list) {
+                    items.iter().filter_map(Node::object).for_each(tell);
+                }
+            }
         }
     }
-    keys
 }
 
 fn add(keys: &mut Vec<UserKey>, key: Option<UserKey>) {
@@ -50,7 +86,7 @@ pub(super) fn join(keys: &mut Vec<UserKey>, more: Vec<UserKey>) {
     }
 }
 
-fn key(object: &Object<'_>, paths: &AccountPaths) -> Option<UserKey> {
+pub(super) fn key(object: &Object<'_>, paths: &AccountPaths) -> Option<UserKey> {
     let account = account(find(object, &paths.account)?)?;
     match paths.platform.as_ref().and_then(|path| find(object, path)) {
         Some(Node { value: Value::Text(platform), .. }) => return UserKey::new(platform, &account).ok(),
@@ -65,7 +101,7 @@ fn key(object: &Object<'_>, paths: &AccountPaths) -> Option<UserKey> {
 }
 
 /// The key of an account that says itself what it is.
-fn by_form(account: &str) -> Option<UserKey> {
+pub(super) fn by_form(account: &str) -> Option<UserKey> {
     if let Some(wallet) = UserKey::new(WEB3, account).ok().filter(is_evm_address) {
         return Some(wallet);
     }

@@ -11,6 +11,7 @@ use crate::{
 mod any_payload;
 mod policy;
 mod repetition;
+mod trace;
 
 const NOW: Timestamp = Timestamp(1_732_350_000_123);
 const WALLET: &str = "web3:0xabc0000000000000000000000000000000000001";
@@ -39,7 +40,7 @@ fn source() -> Source {
 
 fn read_as(source: &Source, body: &str, scope: Option<&str>) -> Reading {
     let scope = scope.and_then(EventType::new);
-    PayloadReader::new(source).read_body(&Bytes::copy_from_slice(body.as_bytes()), None, scope.as_ref(), NOW)
+    PayloadReader::new(source).read_body(&Bytes::copy_from_slice(body.as_bytes()), Identity::Delivery(None), scope.as_ref(), NOW)
 }
 
 fn read(body: &str) -> Reading {
@@ -232,7 +233,7 @@ fn what_is_not_our_json_is_kept_whole_and_not_echoed() {
         [r#"{"uid":"SECRET""#, r#"{"uid":"SECRET","x":NaN}"#, r#"{"uid":"SECRET","uid":"B"}"#, "\"SECRET\"", "7", "", &many];
     let bodies: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).chain([not_utf8]).collect();
     for body in bodies {
-        let reading = PayloadReader::new(&source()).read_body(&body.clone().into(), Some("d1"), None, NOW);
+        let reading = PayloadReader::new(&source()).read_body(&body.clone().into(), Identity::Delivery(Some("d1")), None, NOW);
         let invalid = reading.invalid.unwrap();
         assert!(!invalid.to_string().contains("SECRET") && invalid.position() <= body.len(), "{invalid}");
         assert_eq!((reading.drafts.len(), reading.dead_letters.len()), (0, 1));

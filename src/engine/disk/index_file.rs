@@ -154,6 +154,13 @@ impl IndexFile {
         Ok(found.filter(|entry| entry.0 == key).map(|entry| entry.1))
     }
 
+    /// One event.
+    pub(super) fn row(&self, seq: u64) -> io::Result<Option<Row>> {
+        let at = self.search(self.rows, |row: Row| row.seq < seq)?;
+        let found = if at < self.rows.count { Some(self.entry::<Row>(self.rows, at)?) } else { None };
+        Ok(found.filter(|row| row.seq == seq))
+    }
+
     /// The highest number that was stored before `limit`.
     pub(super) fn last_before(&self, limit: Timestamp) -> io::Result<Option<u64>> {
         let count = self.search(self.rows, |row: Row| row.stamp < limit)?;

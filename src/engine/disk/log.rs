@@ -17,12 +17,13 @@ use super::{
     DiskLimits,
     index::{LetterRow, Place, Row},
     record::{self, ITEM_HEAD, Item, KeyHash},
+    removed::Removed,
     segment::{Segment, damaged, read_item},
 };
 use crate::{
     engine::{Backlog, Missed, Retention, Start, first::First},
     event::{DeadLetter, Epoch, EventType, Position, Timestamp, UserKey},
-    protocol::{Frame, GapReason},
+    protocol::{Frame, GapReason, Published},
 };
 
 /// What the engine, its writer and its housekeeping share.
@@ -36,6 +37,8 @@ pub(super) struct Log {
     pub(super) head: AtomicU64,
     pub(super) closed: AtomicBool,
     pub(super) parts: RwLock<Parts>,
+    /// Taken after the lock of the parts.
+    pub(super) removed: RwLock<Removed>,
 }
 
 /// The segments, and how far retention by age has come.
@@ -156,8 +159,9 @@ impl Log {
             let active = parts.active.letters().iter().rev().map(|row| (*row, None));
             let sealed = parts.sealed.iter().enumerate().rev();
             let sealed = sealed.flat_map(|(i, segment)| segment.letters().iter().rev().map(move |row| (*row, Some(i))));
-            let rows: Vec<(LetterRow, Option<usize>)> =
-                active.chain(sealed).take(limit.min(self.retention.dead_letters_max)).collect();
+            let mut rows: Vec<(LetterRow, Option<usize>)> = active.chain(sealed).take(self.retention.dead_letters_max).collect();
+            self.removed().forget_from(&mut rows);
+            rows.truncate(limit);
             (rows, Arc::clone(&parts.sealed), Arc::clone(&parts.active.file), parts.active.path.clone())
         };
         let mut letters = Vec::with_capacity(rows.len());
@@ -174,6 +178,35 @@ impl Log {
             letters.push(letter.ok_or_else(|| damaged(path, row.place.offset))?);
         }
         Ok(letters)
+    }
+
+    /// One event with what everybody sees of it, unless it is too old.
+    pub(super) fn event(&self, seq: u64) -> io::Result<Option<Published>> {
+        let (found, file, path, sealed) = {
+            let parts = self.parts();
+            if seq <= parts.aged {
+                return Ok(None);
+            }
+            let active = &parts.active;
+            (active.row(seq)?, Arc::clone(&active.file), active.path.clone(), Arc::clone(&parts.sealed))
+        };
+        let (payload, path, place) = if let Some(row) = found {
+            (read_item(&file, &path, row.place)?, &path, row.place)
+        } else {
+            let Some(segment) = sealed.iter().find(|segment| (segment.head.first..=segment.last).contains(&seq)) else {
+                return Ok(None);
+            };
+            let Some(row) = segment.row(seq)? else { return Ok(None) };
+            (segment.item(row.place)?, &segment.path, row.place)
+        };
+        let payload = payload.slice(ITEM_HEAD..);
+        let event = match Item::decode(&payload) {
+            Some(Item::Event(head, _, views)) if head.seq == seq => {
+                views.decode(&payload).map(|views| Published { seq, kind: head.kind, views })
+            }
+            _ => None,
+        };
+        event.map(Some).ok_or_else(|| damaged(path, place.offset))
     }
 
     /// What is remembered under a de-duplication key, if a repetition could still be recognised `at` this moment.

@@ -16,6 +16,7 @@ use super::{
     index::Index,
     keep,
     log::{Log, Parts},
+    removed::Removed,
     segment::{Draft, Head, Segment, Unreadable, path_of, sync_folder},
     writer::Lane,
 };
@@ -97,7 +98,11 @@ pub(super) fn open(folder: &Path, retention: Retention, limits: DiskLimits, now:
         let draft = Draft::begin(folder, next_file, Head::growing(next_file, head + 1)).map_err(failed)?;
         (draft.finish(Index::default()).map_err(failed)?, next_file + 1)
     };
-    let lane = lane(&segments, &active, retention.dead_letters_max);
+    let removed = Removed::open(folder).map_err(|error| match error {
+        Unreadable::Io(source) => OpenError::Io { path: folder.to_owned(), source },
+        Unreadable::Damaged(what) => OpenError::Corrupt { path: Removed::path(folder), what },
+    })?;
+    let lane = lane(&segments, &active, retention.dead_letters_max, &removed);
     let clock = segments.iter().map(|segment| segment.last_stamp).chain([active.last_stamp, now]).max().unwrap_or(now);
     let sealed = Arc::new(segments.into_iter().map(Arc::new).collect());
     let log = Log {
@@ -109,6 +114,7 @@ pub(super) fn open(folder: &Path, retention: Retention, limits: DiskLimits, now:
         head: AtomicU64::new(head),
         closed: AtomicBool::new(false),
         parts: RwLock::new(Parts { sealed, active, aged: 0, floor: forgotten, clock }),
+        removed: RwLock::new(removed),
     };
     keep::age(&log, now).map_err(failed)?;
     Ok(Opened { log, lane, next_file, lock })
@@ -179,7 +185,7 @@ fn identity(folder: &Path, is_empty: bool) -> Result<(Epoch, u64), OpenError> {
     Ok((epoch, seed))
 }
 
-fn write_durably(folder: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
+pub(super) fn write_durably(folder: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("tmp");
     let mut file = File::create(&draft)?;
     file.write_all(contents)?;
@@ -215,13 +221,15 @@ fn open_segments(folder: &Path, numbers: &[u64], seed: u64) -> Result<Vec<Segmen
 }
 
 /// The dead letters that are kept.
-fn lane(sealed: &[Segment], active: &Segment, max: usize) -> Lane {
+fn lane(sealed: &[Segment], active: &Segment, max: usize, removed: &Removed) -> Lane {
     let rows = sealed.iter().chain([active]).rev().flat_map(|segment| segment.letters().iter().rev()).take(max);
     let mut kept = VecDeque::new();
     let mut last = 0;
     for row in rows {
         last = last.max(row.number);
-        kept.push_front(row.digest);
+        if !removed.has(row.number) {
+            kept.push_front(row.digest);
+        }
     }
     Lane { last, kept }
 }

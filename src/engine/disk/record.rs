@@ -244,6 +244,20 @@ impl Views<'_> {
         Some(keys)
     }
 
+    /// Everybody's keys and frames, the latter parts of `payload`, which holds these bytes.
+    pub(super) fn decode(&self, payload: &Bytes) -> Option<Vec<View>> {
+        debug_assert_eq!(self.payload.len(), payload.len());
+        let mut read = self.read;
+        let mut views = Vec::new();
+        for _ in 0..read.u32()? {
+            let keys = (0..read.u32()?).map(|_| UserKey::parse(read.text()?, None).ok()).collect::<Option<_>>()?;
+            let bytes = read.bytes()?.len();
+            let end = payload.len() - read.0.len();
+            views.push(View { keys, frame: Frame::from_stored(payload.slice(end - bytes..end))? });
+        }
+        Some(views)
+    }
+
     /// The frame for somebody who holds `wanted`, a part of `payload`, which holds these bytes; `None` if it has none.
     pub(super) fn frame_for(&self, wanted: &[UserKey], payload: &Bytes) -> Result<Option<Frame>, Undecodable> {
         debug_assert_eq!(self.payload.len(), payload.len());

@@ -164,6 +164,16 @@ impl Segment {
         }
     }
 
+    /// One event.
+    pub(super) fn row(&self, seq: u64) -> io::Result<Option<Row>> {
+        match &self.index {
+            Lookup::Memory(index) => {
+                Ok(index.rows.binary_search_by_key(&seq, |row| row.seq).ok().and_then(|at| index.rows.get(at)).copied())
+            }
+            Lookup::File(index) => index.row(seq),
+        }
+    }
+
     /// The highest number that was taken from a key's list and is remembered here.
     pub(super) fn mark(&self, key: KeyHash) -> io::Result<Option<u64>> {
         match &self.index {

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     engine::{
-        PublishError, Receipt, Stored,
+        LetterId, PublishError, Receipt, Stored,
         first::{First, letter_digest},
     },
     event::{DeadLetter, Delivery, Draft, Timestamp},
@@ -38,6 +38,8 @@ use crate::{
 pub(super) enum Command {
     /// Store a delivery and say what became of it.
     Publish(Delivery, oneshot::Sender<Result<Receipt, PublishError>>),
+    /// Take dead letters out of the lane, and say how many were in it.
+    RemoveLetters(Vec<LetterId>, oneshot::Sender<io::Result<usize>>),
     /// Begin a new segment if this one holds anything, so that the housekeeping gets at it.
     Rotate,
     /// Write what waits, and end.
@@ -118,9 +120,18 @@ impl Writer {
                     // Logged where it happens; the next call of the housekeeping asks again.
                     let _ = self.rotate();
                 }
+                // Nobody may be left to hear the answer; the letters are gone all the same.
+                Command::RemoveLetters(ids, answer) => drop(answer.send(self.remove_letters(&ids))),
                 Command::Close => commands.close(),
             }
         }
+    }
+
+    /// Takes dead letters out of the lane, so that the same ones may come again.
+    fn remove_letters(&mut self, ids: &[LetterId]) -> io::Result<usize> {
+        let removed = self.log.remove_letters(ids)?;
+        self.lane.kept.retain(|digest| !ids.contains(&LetterId(*digest)));
+        Ok(removed)
     }
 
     /// Adds to the first delivery what else waits, within the bounds of a group.

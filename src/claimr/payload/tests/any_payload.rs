@@ -114,7 +114,7 @@ proptest! {
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in r#"[\[{][\[\]{}",:\\ uid0-9e-]{0,40}"#) {
         for body in [bytes, text.into_bytes()] {
             let body = Bytes::from(body);
-            let reading = PayloadReader::new(&source()).read_body(&body, None, None, NOW);
+            let reading = PayloadReader::new(&source()).read_body(&body, Identity::Delivery(None), None, NOW);
             prop_assert!(reading.drafts.len() + reading.dead_letters.len() > 0);
         }
     }

@@ -8,7 +8,7 @@ use crate::event::Dedupe;
 fn dedupes_of(source: &Source, body: &str, delivery_id: Option<&str>, scope: Option<&str>) -> Vec<Option<Dedupe>> {
     let scope = scope.and_then(EventType::new);
     let body = Bytes::copy_from_slice(body.as_bytes());
-    let reading = PayloadReader::new(source).read_body(&body, delivery_id, scope.as_ref(), NOW);
+    let reading = PayloadReader::new(source).read_body(&body, Identity::Delivery(delivery_id), scope.as_ref(), NOW);
     reading.drafts.into_iter().map(|draft| draft.dedupe).collect()
 }
 

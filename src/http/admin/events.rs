@@ -1,0 +1,104 @@
+//! `POST /admin/v1/publish`: an event of the backend's own. `POST /admin/v1/events/{id}/replay`: a stored event once more.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, value::RawValue};
+
+use super::{
+    Api,
+    guard::{invalid, json},
+};
+use crate::{
+    claimr::payload::OwnEvent,
+    engine::PublishError,
+    event::{EventType, Position},
+    http::{Problem, webhook::Answer},
+    ingest::Unpublishable,
+};
+
+/// User keys of one event.
+const KEYS_MAX: usize = 64;
+/// Bytes of an event's name, and of its id.
+const TEXT_BYTES_MAX: usize = 256;
+/// Bytes of a request beside its data.
+const REST_BYTES_MAX: usize = 32 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    keys: Vec<String>,
+    r#type: String,
+    data: Option<Box<RawValue>>,
+    name: Option<String>,
+    points: Option<Number>,
+    id: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Told {
+    id: String,
+    connections: usize,
+}
+
+pub(super) async fn publish(State(api): State<Arc<Api>>, body: Body) -> Result<Answer, Problem> {
+    let received = Instant::now();
+    let data_bytes_max = *api.data_bytes_max.get();
+    let own: Own = json(&api, body, data_bytes_max + REST_BYTES_MAX).await?;
+    let data = own.data.as_ref().map_or("{}", |data| data.get());
+    if data.len() > data_bytes_max {
+        return Err(Problem::too_large());
+    }
+    if own.keys.is_empty() || own.keys.len() > KEYS_MAX {
+        return Err(invalid("\"keys\" are 1 to 64 user keys, such as \"acme:42\""));
+    }
+    let mut keys = Vec::with_capacity(own.keys.len());
+    for key in &own.keys {
+        let key = api.user(key)?;
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let kind = EventType::new(&own.r#type).ok_or_else(|| invalid("\"type\" is 1 to 64 of [A-Za-z0-9_.-]"))?;
+    let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()));
+    if !is_short(&own.name) || !is_short(&own.id) {
+        return Err(invalid("\"name\" and \"id\" are 1 to 256 bytes"));
+    }
+    let event = OwnEvent { keys, kind, data, name: own.name.as_deref(), points: own.points, id: own.id.as_deref() };
+    Ok(api.ingest.publish(event, (api.clock)(), received).await.map(Answer)?)
+}
+
+/// The event keeps its id, and nothing is stored: whoever has seen it can tell.
+pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Told>, Problem> {
+    let position: Position = id.parse().map_err(|_| invalid("the id of an event is <epoch>:<number>"))?;
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "event_unknown", "no event of this id is stored");
+    if position.epoch != api.engine.head().epoch {
+        return Err(unknown());
+    }
+    let event = api.engine.event(position.seq).await?.ok_or_else(unknown)?;
+    let connections = api.hub.deliver_again(&event);
+    tracing::info!(id = %position, connections, "an operator sent an event once more");
+    Ok(Json(Told { id: position.to_string(), connections }))
+}
+
+impl From<Unpublishable> for Problem {
+    fn from(error: Unpublishable) -> Self {
+        match error {
+            Unpublishable::Invalid(invalid_data) => invalid(format!("data: {invalid_data}")),
+            Unpublishable::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        tracing::error!(%error, "the admin API could not publish");
+        Self::come_back(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "the event was not stored; try again")
+    }
+}
