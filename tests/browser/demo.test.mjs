@@ -84,6 +84,18 @@ test('the line that dev prints arrives, and only at its user', async () => {
   await bob.context().close();
 });
 
+test('what is sent from the command line arrives as well, whatever the scope', async () => {
+  const page = await demo('alice');
+  for (const scope of ['user_activity', 'user_reward', 'referral', 'user_login']) {
+    const { ids, connections } = JSON.parse((await shell(relay.trigger(scope))).stdout);
+    await page.waitForSelector(`#feed [data-id="${ids[0]}"]`);
+    assert.ok(connections >= 1, scope);
+  }
+  await page.waitForSelector('.toast');
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 for (const carrier of ['ws', 'sse']) {
   test(`after every trouble the stream is complete, over ${carrier}`, async () => {
     const page = await demo();
