@@ -128,9 +128,9 @@ fn goodbye(close: Close) -> Bytes {
         _ => retry::BROKEN_MS,
     };
     let wait = retry::draw(wait);
-    // Where we ask for patience, our own client hears the same figure as the browser's EventSource.
-    let patient = close.retry_after.is_some() || matches!(close.code.code(), 4000 | 4200..=4299);
-    let close = Close { retry_after: patient.then_some(wait), ..close };
+    // `retry:` is for native EventSource, which knows no other advice; `$bye` is for clients that read it, and may name an earlier time.
+    let patient = matches!(close.code.code(), 4000 | 4200..=4299);
+    let close = Close { retry_after: close.retry_after.or(patient.then_some(wait)), ..close };
     (retry_line(wait) + &Control::Bye(close).to_sse()).into()
 }
 

@@ -3,9 +3,22 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { launch, open, overhang, shoot, startDev } from './harness.mjs';
+import { PATIENCE, launch, open, overhang, shoot, startDev } from './harness.mjs';
 
 const shell = (line) => promisify(execFile)('sh', ['-c', line]);
+
+/** Sends what `dev` printed as claimr would: a connection that is refused while the gateway restarts is tried again. */
+async function deliver() {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    try {
+      return await shell(relay.curl);
+    } catch (error) {
+      if (error.code !== 7 || Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
 const SCOPES = ['user_activity', 'user_reward', 'referral', 'user_login'];
 
 let relay;
@@ -71,6 +84,18 @@ test('the line that dev prints arrives, and only at its user', async () => {
   await bob.context().close();
 });
 
+test('what is sent from the command line arrives as well, whatever the scope', async () => {
+  const page = await demo('alice');
+  for (const scope of ['user_activity', 'user_reward', 'referral', 'user_login']) {
+    const { ids, connections } = JSON.parse((await shell(relay.trigger(scope))).stdout);
+    await page.waitForSelector(`#feed [data-id="${ids[0]}"]`);
+    assert.ok(connections >= 1, scope);
+  }
+  await page.waitForSelector('.toast');
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 for (const carrier of ['ws', 'sse']) {
   test(`after every trouble the stream is complete, over ${carrier}`, async () => {
     const page = await demo();
@@ -83,7 +108,7 @@ for (const carrier of ['ws', 'sse']) {
       await page.click(`[data-trouble=${trouble}]`);
       await bye(page, code);
       // What happens while the page is away is replayed.
-      await shell(relay.curl);
+      await deliver();
       if (trouble !== 'drop') await hurry(page);
       await connected(page, 'resumed');
       await send(page, 'user_login');

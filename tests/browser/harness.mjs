@@ -28,6 +28,8 @@ export async function startDev() {
     inspector: found(/Inspector\s+(\S+)/),
     /** The line that it asks to be pasted, as it stands. */
     curl: found(/^ +(curl http:[\s\S]*?'\{[\s\S]*?\}')$/m),
+    /** `claimr-relay trigger`, as it is printed, for any scope. */
+    trigger: (scope) => found(/^ +(CLAIMR_HOOK_SECRET=.* trigger .*)$/m).replace('claimr-relay trigger user_reward', `${process.env.CLAIMR_RELAY_BIN} trigger ${scope} --json`),
     async stop() {
       relay.kill('SIGTERM');
       return ended;
