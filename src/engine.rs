@@ -8,6 +8,7 @@
 pub mod disk;
 mod first;
 pub mod memory;
+pub mod steady;
 
 use std::time::Duration;
 

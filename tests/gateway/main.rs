@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod canary;
+mod chaos;
 mod cli;
-mod crash;
 mod engines;
 mod examples;
 mod harness;

@@ -33,12 +33,6 @@ impl Process {
         Self { child, log }
     }
 
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
