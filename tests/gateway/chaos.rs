@@ -21,6 +21,7 @@ mod drain;
 mod histories;
 mod ill;
 mod ledger;
+mod namespace;
 mod network;
 mod node;
 mod proxy;

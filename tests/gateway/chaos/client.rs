@@ -46,11 +46,11 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn to(to: SocketAddr) -> Self {
-        Self { to, from: None, receive_buffer: None, cut_after: None, silence_max: Duration::from_secs(60) }
+        Self { to, from: None, receive_buffer: None, cut_after: None, silence_max: Duration::from_mins(1) }
     }
 
     /// From one of a few loopback addresses.
-    pub(super) fn from_one_of_many(self, n: usize) -> Self {
+    pub(super) fn dialled_from_one_of_many(self, n: usize) -> Self {
         let last = u8::try_from(2 + n % 8).unwrap();
         Self { from: Some(IpAddr::from([127, 0, 0, last])), ..self }
     }
@@ -75,6 +75,8 @@ pub(super) struct Client {
     received: Vec<u8>,
     /// SSE only: what the chunks held.
     text: Vec<u8>,
+    /// SSE only: the body is complete; the connection may go on.
+    ended: bool,
     bye: Option<u16>,
 }
 
@@ -92,7 +94,7 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.write_all(request(carrier, user, cursor).as_bytes()).await?;
         let (silence_max, received, text) = (route.silence_max, Vec::new(), Vec::new());
-        let mut client = Self { stream, carrier, silence_max, cut_in: None, received, text, bye: None };
+        let mut client = Self { stream, carrier, silence_max, cut_in: None, received, text, ended: false, bye: None };
         let end = loop {
             if let Some(end) = find(&client.received, b"\r\n\r\n") {
                 break end;
@@ -123,7 +125,7 @@ impl Client {
                 }
                 return Ok(frame);
             }
-            if self.read().await.is_err() {
+            if self.ended || self.read().await.is_err() {
                 return Err(self.bye.filter(|_| self.carrier == Carrier::Sse).map_or(Over::Broken, Over::Closed));
             }
         }
@@ -168,6 +170,7 @@ impl Client {
     /// Takes an SSE event with data out of the buffer, if there is a whole one.
     fn event(&mut self) -> Result<Option<Value>, Over> {
         while let Some(chunk) = take_chunk(&mut self.received) {
+            self.ended |= chunk.is_empty();
             self.text.extend(chunk);
         }
         while let Some(end) = find(&self.text, b"\n\n") {

@@ -14,7 +14,7 @@ use tokio::{select, sync::watch, task::JoinSet, time::sleep};
 use super::{
     Day,
     client::{Carrier, Client, Over, Route},
-    ledger::Ledger,
+    ledger::{Follower, Ledger},
 };
 
 /// The crowd; it goes home when it is dropped.
@@ -26,7 +26,6 @@ pub(super) struct Crowd {
 
 /// What the members have in common.
 struct Seats {
-    ledger: Arc<Ledger>,
     connected: AtomicUsize,
     /// Streams that ended with a word of the server, by its code; 0: without one.
     ended: Mutex<BTreeMap<u16, usize>>,
@@ -42,7 +41,6 @@ impl Crowd {
     /// Users 0 to `size`, half of them on SSE, on their way to `route`. They wait `haste` of what `$bye` asks for.
     pub(super) fn new(day: &Day, ledger: &Arc<Ledger>, route: &Route, size: usize, haste: f64) -> Self {
         let seats = Arc::new(Seats {
-            ledger: Arc::clone(ledger),
             connected: AtomicUsize::new(0),
             ended: Mutex::default(),
             delays: Mutex::default(),
@@ -51,8 +49,8 @@ impl Crowd {
         });
         let mut members = JoinSet::new();
         for user in 0..size {
-            let route = route.clone().from_one_of_many(user);
-            members.spawn(Arc::clone(&seats).stay(route, user, day.dice(user)));
+            let route = route.clone().dialled_from_one_of_many(user);
+            members.spawn(Arc::clone(&seats).stay(route, ledger.follower(user), day.dice(user)));
         }
         Self { seats, _members: members, size }
     }
@@ -63,14 +61,9 @@ impl Crowd {
 
     /// Waits until everybody is connected, and says how long that took.
     pub(super) async fn all_here(&self, patience: Duration) -> Duration {
-        self.some_here(self.size, patience).await
-    }
-
-    /// The same for so many of them.
-    pub(super) async fn some_here(&self, wanted: usize, patience: Duration) -> Duration {
         let begun = Instant::now();
-        while self.connected() < wanted {
-            assert!(begun.elapsed() < patience, "only {} of {wanted} are connected after {patience:?}", self.connected());
+        while self.connected() < self.size {
+            assert!(begun.elapsed() < patience, "only {} of {} are connected after {patience:?}", self.connected(), self.size);
             sleep(Duration::from_millis(10)).await;
         }
         begun.elapsed()
@@ -93,8 +86,8 @@ impl Crowd {
 }
 
 impl Seats {
-    async fn stay(self: Arc<Self>, route: Route, user: usize, mut dice: fastrand::Rng) {
-        let mut follower = self.ledger.follower(user);
+    async fn stay(self: Arc<Self>, route: Route, mut follower: Follower, mut dice: fastrand::Rng) {
+        let user = follower.user;
         let mut cuts = self.cut.subscribe();
         loop {
             let name = user.to_string();

@@ -91,7 +91,7 @@ async fn what_was_acknowledged_survives_sigkill() {
     people.abort_all();
     ledger.check();
     node.check_log();
-    let rate = ledger.acknowledged() as f64 / up.as_secs_f64();
+    let rate = f64::from(u32::try_from(ledger.acknowledged()).unwrap()) / up.as_secs_f64();
     day.figure("acknowledged", ledger.acknowledged());
     day.figure("webhooks a second while it lived", format!("{rate:.0}"));
     day.figure("lost, out of order, to another user, duplicates", "0, 0, 0, 0");

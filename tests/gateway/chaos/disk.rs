@@ -20,6 +20,7 @@ use super::{
     client::Route,
     crowd::Crowd,
     ledger::{Ledger, sender},
+    namespace::Own,
     node::{Launch, Node},
     size,
 };
@@ -27,30 +28,6 @@ use crate::harness::{free_address, until};
 
 const USERS: usize = 20;
 const DISK_MIB: u32 = 8;
-
-/// `unshare` with what it needs here: nothing more for root, a user namespace for others.
-fn unshare() -> Vec<String> {
-    let works = |flags: &str| {
-        let mount = Command::new("unshare").args([flags, "sh", "-c", "mount -t tmpfs none /mnt"]).output();
-        mount.is_ok_and(|output| output.status.success())
-    };
-    let flags = ["-m", "-rm"].into_iter().find(|flags| works(flags));
-    let remedy = "a small disk needs a mount namespace: run as root, or allow user namespaces \
-                  (sysctl kernel.unprivileged_userns_clone=1), or give the container CAP_SYS_ADMIN";
-    vec!["unshare".to_owned(), flags.expect(remedy).to_owned()]
-}
-
-/// Runs a command where the gateway sees its disk.
-fn inside(node: &Node, script: &str) {
-    let pid = node.id().to_string();
-    let mut enter = Command::new("nsenter");
-    // As a user of no privileges, the mounts belong to the user namespace.
-    if unshare()[1].contains('r') {
-        enter.args(["-U", "--preserve-credentials"]);
-    }
-    let output = enter.args(["-t", &pid, "-m", "sh", "-c", script]).output().unwrap();
-    assert!(output.status.success(), "{script}: {output:?}");
-}
 
 /// Fills the disk to the last byte.
 fn fill(disk: &Path) {
@@ -115,8 +92,7 @@ async fn a_full_or_read_only_disk_costs_nothing_that_was_acknowledged() {
     let disk = folder.path().join("disk");
     fs::create_dir(&disk).unwrap();
     let at = disk.display();
-    let script = format!(r#"mount -t tmpfs -o size={DISK_MIB}m none "{at}" && exec "$@""#);
-    let wrapper = [unshare(), ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec()].concat();
+    let wrapper = Own::Mounts.wrapper(&format!(r#"mount -t tmpfs -o size={DISK_MIB}m none "{at}""#));
     let launch = Launch { wrapper, folder: Some(disk.clone()), ..Launch::default() };
     let node = Node::start(&folder, address, &launch).await;
     let seen = PathBuf::from(format!("/proc/{}/root{at}", node.id()));
@@ -131,10 +107,10 @@ async fn a_full_or_read_only_disk_costs_nothing_that_was_acknowledged() {
         fill(&seen);
         patient.suffer("full").await;
         // Space is there again, but the folder cannot be written: what is mended by opening a new file is not mended yet.
-        inside(&patient.node, &format!(r#"mount --bind "{at}" "{at}" && mount -o remount,bind,ro "{at}""#));
+        Own::Mounts.shell(&patient.node, &format!(r#"mount --bind "{at}" "{at}" && mount -o remount,bind,ro "{at}""#));
         fs::remove_file(PathBuf::from(format!("/proc/{}/root{at}", patient.node.id())).join("filler")).unwrap_err();
         patient.suffer("read-only folder").await;
-        inside(&patient.node, &format!(r#"umount "{at}""#));
+        Own::Mounts.shell(&patient.node, &format!(r#"umount "{at}""#));
         fs::remove_file(seen.join("filler")).unwrap();
         patient.heal().await;
     }

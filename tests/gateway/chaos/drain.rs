@@ -28,7 +28,7 @@ async fn a_deploy_is_quiet() {
     let ledger = Arc::new(Ledger::default());
     // In the short form, a wait of ten seconds takes half a second.
     let crowd = Crowd::new(&day, &ledger, &Route::to(address), sessions, size(0.05, 1.0));
-    crowd.all_here(Duration::from_secs(60)).await;
+    crowd.all_here(Duration::from_mins(1)).await;
     let mut sending = JoinSet::new();
     for _ in 0..8 {
         sending.spawn(Arc::clone(&ledger).keep_sending(address, sessions, Duration::from_millis(5)));
@@ -43,7 +43,7 @@ async fn a_deploy_is_quiet() {
     node.check_log();
     let (goodbyes, delays) = (crowd.ended(), crowd.delays());
     let _next = Node::start(&folder, address, &launch).await;
-    let back = crowd.all_here(Duration::from_secs(60)).await;
+    let back = crowd.all_here(Duration::from_mins(1)).await;
     ledger.over.store(true, Ordering::Relaxed);
     while let Some(ended) = sending.join_next().await {
         ended.unwrap();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Times;
-use crate::harness::{event, sign};
+use crate::harness::{event, sign, until};
 
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -43,6 +43,8 @@ struct Page {
     received: BTreeMap<u64, (String, u64)>,
     numbers: BTreeSet<u64>,
     gaps: u64,
+    /// Only who has a cursor can miss anything.
+    has_cursor: bool,
 }
 
 /// A user's side of the ledger: where the client stands.
@@ -129,6 +131,11 @@ impl Ledger {
         self.rude.load(Ordering::Relaxed)
     }
 
+    /// Waits until every follower has a cursor, from which on nothing may be missing.
+    pub(super) async fn everybody_has_a_cursor(&self) {
+        until("everybody has a cursor", async || self.pages.lock().unwrap().values().all(|page| page.has_cursor)).await;
+    }
+
     /// What was acknowledged and has not been seen.
     pub(super) fn missing(&self) -> usize {
         self.pages.lock().unwrap().values().map(Page::missing).sum()
@@ -186,6 +193,7 @@ impl Follower {
                 page.event(self.user, self.cursor.as_deref(), id, frame, &self.ledger.delivery);
             }
             self.cursor = Some(id.to_owned());
+            page.has_cursor = true;
         }
         page.gaps += u64::from(kind == "$gap");
     }

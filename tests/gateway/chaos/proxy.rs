@@ -150,7 +150,7 @@ async fn down(day: &Day, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, fault:
                 day.happened(fault.name());
             }
             Fault::Cut(after) | Fault::BlackHole(after) | Fault::HalfClose(after) if carried < after => {
-                to.write_all(piece).await?
+                to.write_all(piece).await?;
             }
             Fault::Cut(_) => {
                 day.happened(fault.name());

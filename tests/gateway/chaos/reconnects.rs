@@ -57,7 +57,7 @@ async fn reconnect(day: Arc<Day>, to: std::net::SocketAddr, user: usize, times: 
         // The last connection is left alone, and has to bring everything that was acknowledged.
         let finally = (round == times).then(|| told[user].load(Ordering::Relaxed));
         let cut_after = finally.is_none().then(|| dice.usize(1..3_000));
-        let route = Route { cut_after, ..Route::to(to).from_one_of_many(user) };
+        let route = Route { cut_after, ..Route::to(to).dialled_from_one_of_many(user) };
         let carrier = if dice.bool() { Carrier::WebSocket } else { Carrier::Sse };
         let mut client = Client::dial(&route, carrier, &name, cursor.as_deref()).await.unwrap();
         day.happened(if carrier == Carrier::Sse { "cut on SSE" } else { "cut on WebSocket" });

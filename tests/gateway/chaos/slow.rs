@@ -121,7 +121,7 @@ async fn who_never_reads_costs_nobody_anything() {
 
     let mut silent = Vec::new();
     for n in 0..slow {
-        let route = Route { receive_buffer: Some(4_096), ..Route::to(address).from_one_of_many(n) };
+        let route = Route { receive_buffer: Some(4_096), ..Route::to(address).dialled_from_one_of_many(n) };
         let client = Client::dial(&route, Carrier::of(n), &slow_user(n), None).await.unwrap();
         silent.push((client, route));
     }
@@ -149,8 +149,8 @@ async fn who_never_reads_costs_nobody_anything() {
     assert_eq!(crowd.ended().len(), 0, "no healthy session ended: {:?}", crowd.ended());
     assert!(later <= 1 << 30, "{}", mib(later));
     assert!(later <= filled + filled / 10, "RSS grows: {} → {}", mib(filled), mib(later));
-    // In the short form a few milliseconds of the neighbours' tests are more than the baseline.
-    let allowed = baseline * 2 + Duration::from_millis(size(300, 2));
+    // The short form shares its processors with other tests, so it only sees whether somebody waits for the slow ones.
+    let allowed = baseline * 2 + Duration::from_millis(size(1_000, 2));
     assert!(beside <= allowed, "healthy p99 {beside:.1?} beside slow ones, {baseline:.1?} alone");
     day.end();
 }

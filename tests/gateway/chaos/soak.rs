@@ -77,7 +77,7 @@ async fn it_stays_small() {
     let mut ticks = interval(Duration::from_secs(1) / visits_per_s);
     for n in 0.. {
         ticks.tick().await;
-        visitors.spawn(visit(Arc::clone(&day), Route::to(address).from_one_of_many(n), n, dice.fork()));
+        visitors.spawn(visit(Arc::clone(&day), Route::to(address).dialled_from_one_of_many(n), n, dice.fork()));
         while visitors.try_join_next().is_some() {}
         if begun.elapsed() * 100 > lasting * u32::try_from(samples.len()).unwrap() {
             samples.push(Sample { at: begun.elapsed(), rss: node.rss(), disk: bytes_in(&folder.path().join("data")) });

@@ -29,7 +29,7 @@ async fn everybody_is_back_soon_after_everybody_was_cut_off() {
     let node = Node::start(&folder, address, &Launch::with(RAISED)).await;
     let ledger = Arc::new(Ledger::default());
     let crowd = Crowd::new(&day, &ledger, &Route::to(address), sessions, 1.0);
-    crowd.all_here(Duration::from_secs(60)).await;
+    crowd.all_here(Duration::from_mins(1)).await;
     let mut sending = JoinSet::new();
     for _ in 0..4 {
         sending.spawn(Arc::clone(&ledger).keep_sending(address, sessions, Duration::from_millis(4)));
@@ -42,7 +42,7 @@ async fn everybody_is_back_soon_after_everybody_was_cut_off() {
         while crowd.connected() == sessions {
             tokio::task::yield_now().await;
         }
-        slowest = slowest.max(crowd.all_here(Duration::from_secs(60)).await);
+        slowest = slowest.max(crowd.all_here(Duration::from_mins(1)).await);
         meanwhile.extend(&ledger.publish);
         day.figure("back after", format!("{slowest:.1?}; webhooks meanwhile {}", ledger.publish));
     }
