@@ -11,6 +11,7 @@ mod harness;
 mod isolation;
 mod layering;
 mod life;
+mod operations;
 mod power_loss;
 mod resume;
 mod streams;

@@ -108,7 +108,7 @@ async fn wake_up(mut client: Client, mut route: Route, n: usize, sent: usize) ->
 async fn who_never_reads_costs_nobody_anything() {
     let day = Day::begin("slow", &["closed with 4001"]);
     let (slow, healthy) = (size(500, 15_000), size(50, 1_000));
-    let (per_s, lasting) = (size(100, 500), Duration::from_secs(size(2, 30)));
+    let (per_s, lasting) = (size(100, 500), Duration::from_millis(size(1_500, 30_000)));
     let (folder, address) = (TempDir::new().unwrap(), free_address());
     let node = Node::start(&folder, address, &Launch::with(SETTINGS)).await;
     let ledger = Arc::new(Ledger::default());

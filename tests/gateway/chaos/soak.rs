@@ -58,7 +58,7 @@ fn slope(samples: &[Sample]) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stays_small() {
     let day = Day::begin("soak", &["gone", "gone with a reset"]);
-    let (lasting, visits_per_s) = (Duration::from_secs(size(15, 3_600)), size(50, 200));
+    let (lasting, visits_per_s) = (Duration::from_secs(size(10, 3_600)), size(50, 200));
     // Retention is short, so that the disk has to come to a size that it keeps.
     let max_age = size(2, 300);
     let settings = format!(
