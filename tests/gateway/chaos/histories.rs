@@ -178,7 +178,7 @@ impl Person<'_> {
             Start::After(asked) => {
                 let reason = match asked {
                     Err(_) => Some(GapReason::InvalidCursor),
-                    Ok(asked) if asked.epoch != opening.id.epoch => Some(GapReason::OtherEpoch),
+                    Ok(asked) if asked.epoch != opening.head.epoch => Some(GapReason::OtherEpoch),
                     Ok(asked) if asked.seq > head => Some(GapReason::AheadOfHead),
                     Ok(asked) => match world.may_be_evicted(self.who, asked.seq) {
                         (true, _) => Some(GapReason::Evicted),
@@ -195,7 +195,7 @@ impl Person<'_> {
         }
         assert_eq!(opening.replayed, self.backlog.len());
         self.live.clear();
-        self.cursor = Some(opening.id.seq);
+        self.cursor = Some(if opening.gap.is_some() { opening.head.seq } else { opening.id.seq });
         self.session = Some(session);
     }
 
