@@ -19,12 +19,13 @@ use crate::{
     },
     capture::{Capture, CaptureLimits},
     claimr::signature,
-    clock,
+    clock::{self, Ages},
     config::{Config, EngineKind, Limits},
     engine::{
         Engine, Retention,
         disk::{self, DiskEngine},
         memory::MemoryEngine,
+        steady::Steady,
     },
     http::{
         self, ClientAddress, EdgeLimits, Origins, Public, Settings,
@@ -280,10 +281,16 @@ fn open_log(config: &Config, hub: &Arc<Hub>) -> Result<Arc<dyn Engine>, BindErro
         dead_letters_max: config.limits.dead_letters_max,
         publish_queue_max: config.limits.publish_queue_max,
     };
-    Ok(match &config.store.engine {
-        EngineKind::Memory => MemoryEngine::new(retention, Arc::clone(hub)),
-        EngineKind::Disk(path) => DiskEngine::open(path, retention, Arc::clone(hub), clock::now())?,
-    })
+    let now = clock::now();
+    let (log, newest): (Arc<dyn Engine>, _) = match &config.store.engine {
+        EngineKind::Memory => (MemoryEngine::new(retention, Arc::clone(hub)), now),
+        EngineKind::Disk(path) => {
+            let log = DiskEngine::open(path, retention, Arc::clone(hub), now)?;
+            let newest = log.clock();
+            (log, newest)
+        }
+    };
+    Ok(Steady::new(log, Ages::from(newest), clock::now))
 }
 
 fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result<Listener, BindError> {

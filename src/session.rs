@@ -30,8 +30,11 @@ pub struct Session {
 pub struct Opening {
     /// The session's number.
     pub session: u64,
-    /// Where the client stands before anything that follows.
+    /// Where the client stands before anything that follows. If there is a gap, that is nowhere: whoever is cut off before hearing of it
+    /// has to hear of it next time.
     pub id: Position,
+    /// Where the log stood. After a gap, the client goes on from here.
+    pub head: Position,
     /// Why its own cursor cannot be served, if it cannot.
     pub gap: Option<GapReason>,
     /// Whether it came with a cursor at all.
@@ -82,12 +85,12 @@ impl Session {
             Backlog::Gap(reason) => (Some(reason), Vec::new()),
         };
         let (resume, id) = match (start, gap) {
-            (_, Some(_)) => (Resume::Gap, head),
+            (_, Some(_)) => (Resume::Gap, Position::NOWHERE),
             (Start::After(Ok(cursor)), None) => (Resume::Resumed, cursor),
             // A replay that begins before the head must be resumable from its first event.
             (_, None) => (Resume::Fresh, Position { seq: backlog.first().map_or(head.seq, |first| first - 1), ..head }),
         };
-        let opening = Opening { session: mailbox.session(), id, gap, resume, replayed: backlog.len() };
+        let opening = Opening { session: mailbox.session(), id, head, gap, resume, replayed: backlog.len() };
         Ok(Self { mailbox, engine: Arc::clone(engine), identity, opening, backlog: backlog.into(), live_after: head.seq })
     }
 
@@ -142,8 +145,7 @@ impl Session {
         if frames.len() < page.len() {
             // Retention overtook the replay. What is left of it is not the whole, so it is not sent as if it were.
             self.backlog.clear();
-            let head = Position { seq: self.live_after, epoch: self.opening.id.epoch };
-            return Ok(Next::Gap(head, GapReason::Evicted));
+            return Ok(Next::Gap(self.opening.head, GapReason::Evicted));
         }
         self.backlog.drain(..page.len());
         Ok(Next::Events(frames.into_iter().map(|(_, frame)| Outgoing { frame, received: None }).collect()))

@@ -101,7 +101,7 @@ impl Streams {
             resume: opening.resume,
             replayed: opening.replayed,
         };
-        (hello, opening.gap.map(|reason| Control::Gap { id: opening.id, reason }))
+        (hello, opening.gap.map(|reason| Control::Gap { id: opening.head, reason }))
     }
 
     /// Notes what was written to a socket just now.

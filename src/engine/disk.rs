@@ -113,6 +113,11 @@ impl DiskEngine {
         Ok(Arc::new(Self { log, keeper: Arc::default(), commands, done, writer: Mutex::new(Some(writer)) }))
     }
 
+    /// The latest moment that the log knows of: when it was opened, or when its newest event was stored, if that seems to be later.
+    pub fn clock(&self) -> Timestamp {
+        self.log.parts().clock
+    }
+
     /// Asks the log a question on a thread that may wait for the disk.
     async fn ask<T: Send + 'static>(
         &self,

@@ -57,6 +57,11 @@ pub struct Position {
     pub seq: u64,
 }
 
+impl Position {
+    /// A place in no log. Who resumes from it is told of a gap, always.
+    pub const NOWHERE: Self = Self { epoch: Epoch([Epoch::ALPHABET[0]; Epoch::LEN]), seq: 0 };
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.seq)

@@ -4,8 +4,8 @@
 
 mod admin;
 mod canary;
+mod chaos;
 mod cli;
-mod crash;
 mod dev;
 mod doctor;
 mod engines;
@@ -19,6 +19,7 @@ mod isolation;
 mod keys;
 mod layering;
 mod life;
+mod operations;
 mod power_loss;
 mod reload;
 mod resume;

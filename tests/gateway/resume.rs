@@ -60,7 +60,10 @@ async fn a_cursor_that_cannot_be_served_is_a_gap_and_then_live() {
         assert_eq!(hello["resume"], "gap", "{cursor:.40}");
         let gap = socket.json().await;
         assert_eq!((&gap["type"], &gap["reason"]), (&json!("$gap"), &json!(reason)), "{cursor:.40}");
-        assert_eq!(gap["id"], hello["id"]);
+        // Whoever is cut off before the `$gap` came has only the cursor of `$hello`, and must hear of the gap next time.
+        assert_ne!(gap["id"], hello["id"], "{cursor:.40}");
+        let (_, again) = WebSocket::open(&relay, Dial::token(&token("42")).after(hello["id"].as_str().unwrap())).await;
+        assert_eq!(again["resume"], "gap", "{cursor:.40}");
         let (mut stream, _) = Sse::open(&relay, Dial::token(&token("42")).after(cursor)).await;
         let gap = stream.event().await;
         assert_eq!((gap.name.as_str(), &gap.data["reason"]), ("$gap", &json!(reason)), "{cursor:.40}");

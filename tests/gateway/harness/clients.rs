@@ -147,20 +147,30 @@ pub(crate) struct SseEvent {
 impl Sse {
     /// Dials; the error is the status and body of a refusal.
     pub(crate) async fn dial(relay: &Relay, dial: Dial) -> Result<Self, (u16, Value)> {
-        let mut request = relay.http.get(relay.url(&format!("/v1/sse{}", dial.query)));
-        if let Some(token) = &dial.token {
-            request = request.bearer_auth(token);
-        }
-        for (name, value) in dial.headers {
-            request = request.header(name, value);
-        }
-        let response = request.send().await.unwrap();
+        let response = Self::get(&relay.http, relay.address, dial).await.unwrap();
         let status = response.status().as_u16();
         if status != 200 {
             return Err((status, response.json().await.unwrap_or(Value::Null)));
         }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Ok(Self { response, buffer: String::new(), last_event_id: String::new(), retry: None })
+    }
+
+    /// Dials a gateway that may not be there.
+    pub(crate) async fn try_dial(http: &reqwest::Client, address: SocketAddr, dial: Dial) -> Option<Self> {
+        let response = Self::get(http, address, dial).await.ok().filter(|response| response.status() == 200)?;
+        Some(Self { response, buffer: String::new(), last_event_id: String::new(), retry: None })
+    }
+
+    async fn get(http: &reqwest::Client, address: SocketAddr, dial: Dial) -> reqwest::Result<reqwest::Response> {
+        let mut request = http.get(format!("http://{address}/v1/sse{}", dial.query));
+        if let Some(token) = &dial.token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in dial.headers {
+            request = request.header(name, value);
+        }
+        request.send().await
     }
 
     /// Dials and takes `$hello`.
