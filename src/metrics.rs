@@ -122,6 +122,10 @@ impl Default for Metrics {
             key_sets: Family::default(),
         };
         metrics.register();
+        // There from the start, so that the first refusal is a rise from zero.
+        for kind in ["loaded", "refused"] {
+            metrics.key_sets.get_or_create(&KindLabel { kind });
+        }
         metrics
     }
 }
