@@ -120,8 +120,8 @@ impl Seats {
             }
             let asked = follower.retry_after.take();
             self.delays.lock().unwrap().extend(asked);
-            // Somebody who was cut off comes back within half a second.
-            let wait = asked.map_or_else(|| Duration::from_millis(dice.u64(0..500)), |asked| asked.mul_f64(self.haste));
+            // As our own client does whose stream broke for the first time.
+            let wait = asked.map_or_else(|| Duration::from_millis(dice.u64(100..1_100)), |asked| asked.mul_f64(self.haste));
             sleep(wait).await;
         }
     }

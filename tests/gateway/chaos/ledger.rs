@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -86,6 +87,22 @@ impl Ledger {
                 sleep(pause).await;
             }
         }
+    }
+
+    /// The same by `senders` at once, on a thread of their own: what they measure is not to be the crowd's own business.
+    pub(super) fn keep_sending_apart(
+        self: &Arc<Self>,
+        to: SocketAddr,
+        users: usize,
+        senders: usize,
+        pause: Duration,
+    ) -> JoinHandle<()> {
+        let ledger = Arc::clone(self);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let sending = (0..senders).map(|_| Arc::clone(&ledger).keep_sending(to, users, pause));
+            runtime.block_on(futures_util::future::join_all(sending));
+        })
     }
 
     async fn send_number(&self, http: &reqwest::Client, to: SocketAddr, user: usize, n: u64) -> u16 {

@@ -6,7 +6,6 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 use super::{
     Day, Times,
@@ -30,10 +29,7 @@ async fn everybody_is_back_soon_after_everybody_was_cut_off() {
     let ledger = Arc::new(Ledger::default());
     let crowd = Crowd::new(&day, &ledger, &Route::to(address), sessions, 1.0);
     crowd.all_here(Duration::from_mins(1)).await;
-    let mut sending = JoinSet::new();
-    for _ in 0..4 {
-        sending.spawn(Arc::clone(&ledger).keep_sending(address, sessions, Duration::from_millis(4)));
-    }
+    let sending = ledger.keep_sending_apart(address, sessions, 4, Duration::from_millis(4));
     let (mut slowest, meanwhile) = (Duration::ZERO, Times::default());
     for _ in 0..size(2, 3) {
         ledger.publish.clear();
@@ -47,9 +43,7 @@ async fn everybody_is_back_soon_after_everybody_was_cut_off() {
         day.figure("back after", format!("{slowest:.1?}; webhooks meanwhile {}", ledger.publish));
     }
     ledger.over.store(true, Ordering::Relaxed);
-    while let Some(ended) = sending.join_next().await {
-        ended.unwrap();
-    }
+    sending.join().unwrap();
     ledger.settled(Duration::from_secs(30)).await;
     ledger.check();
     node.check_log();
