@@ -90,7 +90,7 @@ fn upgrade_websocket(
 
 /// tungstenite's defaults are 128 KiB of buffers a connection and messages of 64 MiB.
 fn bounded(upgrade: WebSocketUpgrade, message_bytes_max: usize) -> WebSocketUpgrade {
-    const READ_BUFFER_BYTES: usize = 1_024;
+    const READ_BUFFER_BYTES: usize = 512;
     /// A batch is written in pieces of about this size.
     const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
     /// A frame is at most a webhook's body and our fields.
