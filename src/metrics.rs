@@ -124,7 +124,7 @@ impl Default for Metrics {
         metrics.register();
         // There from the start, so that the first refusal is a rise from zero.
         for kind in ["loaded", "refused"] {
-            metrics.key_sets.get_or_create(&KindLabel { kind });
+            drop(metrics.key_sets.get_or_create(&KindLabel { kind }));
         }
         metrics
     }
