@@ -67,8 +67,8 @@ impl Default for DiskLimits {
             segment_bytes_max: 32 * 1024 * 1024,
             group_deliveries_max: 1024,
             group_bytes_max: 4 * 1024 * 1024,
-            // An fdatasync takes about 50 µs of CPU. At 10,000 deliveries a second on one core this makes groups of twelve instead of three, and an
-            // event cheaper by 15 of 60 µs; where the queue is longer anyway, waiting would gain nothing.
+            // An fdatasync takes about 50 µs of CPU. Measured at 10,000 deliveries a second on one core, CPU for each: 64 µs without waiting, 52 to 56
+            // with half a millisecond, 44 with one. Where the queue is longer anyway, waiting would gain nothing.
             group_pause: Duration::from_millis(1),
             group_deliveries_enough: 8,
             mend_interval: Duration::from_secs(1),

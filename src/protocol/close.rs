@@ -82,3 +82,23 @@ impl From<CloseCode> for Close {
         Self { code, retry_after: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_ours_is_in_the_protocol_document() {
+        let document = include_str!("../../docs/protocol.md");
+        for code in CloseCode::ALL.iter().filter(|code| code.code() >= 4000) {
+            let row = format!("| {} | `{}` |", code.code(), code.reason());
+            assert!(document.contains(&row), "docs/protocol.md has no row `{row}`");
+        }
+    }
+
+    #[test]
+    fn no_two_reasons_share_a_code() {
+        let codes: std::collections::BTreeSet<u16> = CloseCode::ALL.iter().map(|code| code.code()).collect();
+        assert_eq!(codes.len(), CloseCode::ALL.len());
+    }
+}
