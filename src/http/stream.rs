@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use hyper_util::rt::TokioIo;
 
 use super::{Peer, Problem, Public, origin::readable_by};
@@ -109,13 +110,13 @@ pub(super) struct Start {
 
 impl Start {
     /// Serves the stream on `socket`, of which `early` was read already, to its end.
-    pub(super) async fn carry(self, socket: Socket, early: BytesMut) {
+    pub(super) fn carry(self, socket: Socket, early: BytesMut) -> BoxFuture<'static, ()> {
         let Self { streams, terms } = self;
         let limits = *streams.limits.get();
-        let socket = websocket_carrier::accept(socket, early, limits.client_message_bytes_max).await;
+        let socket = websocket_carrier::accept(socket, early, limits.client_message_bytes_max);
         match terms {
-            Ok((token, terms)) => websocket_carrier::serve(socket, streams, token, terms).await,
-            Err(close) => websocket_carrier::refuse(socket, streams, close).await,
+            Ok((token, terms)) => websocket_carrier::serve(socket, streams, token, terms),
+            Err(close) => websocket_carrier::refuse(socket, streams, close).boxed(),
         }
     }
 }

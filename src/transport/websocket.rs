@@ -5,8 +5,11 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
-use futures_util::{SinkExt as _, StreamExt as _};
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    future::{BoxFuture, FutureExt as _},
+};
 use tokio::{
     pin, select,
     time::{Instant, sleep_until, timeout},
@@ -21,6 +24,7 @@ use tungstenite::{
 use super::{Counted, StreamLimits, Streams, Terms, rejected, write};
 use crate::{
     auth::Identity,
+    hub::admission::Place,
     listener::Socket,
     metrics::Carrier,
     protocol::{ClientMessage, Close, CloseCode, Control},
@@ -62,72 +66,156 @@ pub(crate) async fn accept(socket: Socket, early: BytesMut, message_bytes_max: u
 }
 
 /// Serves one connection until it ends. Without a `token`, the first frame has to bring one.
-pub async fn serve(socket: WebSocket, streams: Arc<Streams>, token: Option<String>, terms: Terms) {
-    let limits = *streams.limits.get();
-    let mut connection = Connection { socket, streams, limits, patience: Patience::new(&limits) };
-    let mut counted = None;
-    let Err(end) = connection.run(token, terms, &mut counted).await;
-    match end {
-        End::Left => {}
-        End::Closed => connection.read_to_end().await,
-        End::Close(close) => {
-            tracing::debug!(code = close.code.code(), "session closed");
-            if let Some(counted) = &mut counted {
-                counted.ended(close);
-            }
-            connection.close(close).await;
+///
+/// The way to the first frame has a box of its own: there are as many of this future as there are sessions.
+pub(crate) fn serve(
+    socket: impl Future<Output = WebSocket> + Send + 'static,
+    streams: Arc<Streams>,
+    token: Option<String>,
+    terms: Terms,
+) -> BoxFuture<'static, ()> {
+    let beginning = async { Connection::new(socket.await, streams).begin(token, terms).await }.boxed();
+    async move {
+        if let Some(live) = beginning.await {
+            live.run().await;
         }
     }
+    .boxed()
 }
 
 /// Tells a client that was let in for nothing else why it cannot stay: browsers hide the status of a refused handshake.
-pub async fn refuse(socket: WebSocket, streams: Arc<Streams>, close: Close) {
-    let limits = *streams.limits.get();
-    Connection { socket, streams, limits, patience: Patience::new(&limits) }.close(close).await;
+pub(crate) async fn refuse(socket: impl Future<Output = WebSocket>, streams: Arc<Streams>, close: Close) {
+    Connection::new(socket.await, streams).close(close).await;
 }
 
 struct Connection {
     socket: WebSocket,
     streams: Arc<Streams>,
-    limits: StreamLimits,
+    limits: Arc<StreamLimits>,
     patience: Patience,
+}
+
+/// A connection with its session.
+struct Live {
+    connection: Connection,
+    session: Session,
+    pulse: Pulse,
+    counted: Counted,
+    _place: Place,
 }
 
 type Never = std::convert::Infallible;
 
+impl Live {
+    async fn run(mut self: Box<Self>) {
+        let Err(end) = self.pump().await;
+        if let End::Close(close) = end {
+            self.counted.ended(close);
+        }
+        // The session leaves the hub before the last words are said.
+        let Self { connection, .. } = *self;
+        connection.end(end).boxed().await;
+    }
+
+    async fn pump(&mut self) -> Result<Never, End> {
+        let alarm = sleep_until(self.pulse.next());
+        pin!(alarm);
+        loop {
+            select! {
+                next = self.session.next() => self.connection.send(next?).await?,
+                message = self.connection.socket.next() => self.take(message).boxed().await?,
+                () = &mut alarm => self.beat().boxed().await?,
+            }
+            if alarm.deadline() != self.pulse.next() {
+                alarm.as_mut().reset(self.pulse.next());
+            }
+        }
+    }
+
+    async fn beat(&mut self) -> Result<(), End> {
+        let Self { connection, pulse, .. } = self;
+        let now = Instant::now();
+        if now >= pulse.end_of_token {
+            return Err(CloseCode::TokenExpired.into());
+        }
+        if pulse.pong_due.is_some_and(|due| now >= due) {
+            return Err(CloseCode::NoPong.into());
+        }
+        if now >= pulse.ping_at {
+            pulse.ping_at = now + connection.limits.ping_interval;
+            pulse.pong_due.get_or_insert(now + connection.limits.pong_timeout);
+            connection.tell(Control::Ping).await?;
+            connection.socket.send(Message::Ping(Bytes::new())).await.map_err(|_| End::Left)?;
+        }
+        Ok(())
+    }
+
+    /// Takes one frame of the client.
+    async fn take(&mut self, message: Incoming) -> Result<(), End> {
+        let Self { connection, session, pulse, .. } = self;
+        match connection.read(message)? {
+            Said::Auth(token) => {
+                let streams = Arc::clone(&connection.streams);
+                session.renew(verify(&streams, &token).await?)?;
+                streams.still_good(session.identity())?;
+                pulse.end_of_token = streams.end_of_token(session.identity());
+                let ttl = streams.ttl(session.identity());
+                connection.tell(Control::AuthOk { ttl }).await
+            }
+            Said::Nonsense => connection.tell(Control::BadMessage).await,
+            Said::Pong => {
+                pulse.pong_due = None;
+                Ok(())
+            }
+            Said::Ping => Ok(()),
+        }
+    }
+}
+
 impl Connection {
-    async fn run(&mut self, token: Option<String>, terms: Terms, counted: &mut Option<Counted>) -> Result<Never, End> {
+    fn new(socket: WebSocket, streams: Arc<Streams>) -> Self {
+        let limits = streams.limits.get();
+        let patience = Patience::new(&limits);
+        Self { socket, streams, limits, patience }
+    }
+
+    /// The way to a session; nothing if there is none, and the client was told so.
+    async fn begin(mut self, token: Option<String>, terms: Terms) -> Option<Box<Live>> {
+        match self.open(token, &terms).await {
+            Ok((session, counted)) => {
+                let pulse = Pulse::new(&self.limits, self.streams.end_of_token(session.identity()));
+                Some(Box::new(Live { connection: self, session, pulse, counted, _place: terms.place }))
+            }
+            Err(end) => {
+                self.end(end).await;
+                None
+            }
+        }
+    }
+
+    async fn open(&mut self, token: Option<String>, terms: &Terms) -> Result<(Session, Counted), End> {
         let identity = match token {
             Some(token) => verify(&self.streams, &token).await?,
             None => self.first_auth().await?,
         };
-        let streams = Arc::clone(&self.streams);
-        let (session, count) = streams.open(Carrier::WebSocket, identity, &terms).await?;
-        *counted = Some(count);
-        let (hello, gap) = streams.greeting(session.opening(), session.identity());
+        let (session, counted) = self.streams.open(Carrier::WebSocket, identity, terms).await?;
+        let (hello, gap) = self.streams.greeting(session.opening(), session.identity());
         self.write(|out| {
             for control in [Some(hello), gap].into_iter().flatten() {
                 put_text(out, control.to_json().as_bytes());
             }
         })
         .await?;
-        // Kept for its place only.
-        let _place = terms.place;
-        self.pump(session).await
+        Ok((session, counted))
     }
 
-    async fn pump(&mut self, mut session: Session) -> Result<Never, End> {
-        let mut pulse = Pulse::new(&self.limits, self.streams.end_of_token(session.identity()));
-        let alarm = sleep_until(pulse.next());
-        pin!(alarm);
-        loop {
-            select! {
-                next = session.next() => self.send(next?).await?,
-                message = self.socket.next() => self.take(message, &mut session, &mut pulse).await?,
-                () = &mut alarm => self.beat(&mut pulse).await?,
-            }
-            if alarm.deadline() != pulse.next() {
-                alarm.as_mut().reset(pulse.next());
+    async fn end(mut self, end: End) {
+        match end {
+            End::Left => {}
+            End::Closed => self.read_to_end().await,
+            End::Close(close) => {
+                tracing::debug!(code = close.code.code(), "session closed");
+                self.close(close).await;
             }
         }
     }
@@ -141,42 +229,6 @@ impl Connection {
                 self.streams.count_sent(&events);
                 Ok(())
             }
-        }
-    }
-
-    async fn beat(&mut self, pulse: &mut Pulse) -> Result<(), End> {
-        let now = Instant::now();
-        if now >= pulse.end_of_token {
-            return Err(CloseCode::TokenExpired.into());
-        }
-        if pulse.pong_due.is_some_and(|due| now >= due) {
-            return Err(CloseCode::NoPong.into());
-        }
-        if now >= pulse.ping_at {
-            pulse.ping_at = now + self.limits.ping_interval;
-            pulse.pong_due.get_or_insert(now + self.limits.pong_timeout);
-            self.tell(Control::Ping).await?;
-            self.socket.send(Message::Ping(bytes::Bytes::new())).await.map_err(|_| End::Left)?;
-        }
-        Ok(())
-    }
-
-    /// Takes one frame of the client.
-    async fn take(&mut self, message: Incoming, session: &mut Session, pulse: &mut Pulse) -> Result<(), End> {
-        match self.read(message)? {
-            Said::Auth(token) => {
-                session.renew(verify(&self.streams, &token).await?)?;
-                self.streams.still_good(session.identity())?;
-                pulse.end_of_token = self.streams.end_of_token(session.identity());
-                let ttl = self.streams.ttl(session.identity());
-                self.tell(Control::AuthOk { ttl }).await
-            }
-            Said::Nonsense => self.tell(Control::BadMessage).await,
-            Said::Pong => {
-                pulse.pong_due = None;
-                Ok(())
-            }
-            Said::Ping => Ok(()),
         }
     }
 
