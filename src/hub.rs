@@ -18,14 +18,14 @@ use std::{
     time::Instant,
 };
 
-use dashmap::{
-    DashMap,
-    mapref::{entry::Entry, multiple::RefMulti},
-};
 use crate::{
     event::{EventType, UserKey},
     protocol::{CloseCode, Published},
     swap::Swap,
+};
+use dashmap::{
+    DashMap,
+    mapref::{entry::Entry, multiple::RefMulti},
 };
 
 use mailbox::Slot;
@@ -109,9 +109,8 @@ impl Hub {
         let mut reached = 0;
         for view in &event.views {
             for key in &view.keys {
-                reached += self.each(key, |slot| {
-                    told.insert(slot.number()) && slot.put_again(event.seq, &event.kind, &view.frame)
-                });
+                reached +=
+                    self.each(key, |slot| told.insert(slot.number()) && slot.put_again(event.seq, &event.kind, &view.frame));
             }
         }
         reached

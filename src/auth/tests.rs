@@ -341,7 +341,10 @@ fn further_keys_are_bounded() {
     let long: Vec<String> = (0..12).map(|i| format!("web3:{i:0>236}")).collect();
     let token = token_with(&claims(&json!({"keys": long})));
     let roomy = Verifier::new(&hs256(), 8_192).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!(roomy.verify(&token, NOW), Err(Rejection::Invalid("sub, keys and campaigns are longer than 2,800 bytes together")));
+    assert_eq!(
+        roomy.verify(&token, NOW),
+        Err(Rejection::Invalid("sub, keys and campaigns are longer than 2,800 bytes together"))
+    );
 }
 
 #[test]

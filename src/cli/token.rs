@@ -45,7 +45,9 @@ impl Token {
         let mut keys = self.keys.iter().map(|text| key("--key", text)).collect::<Result<Vec<_>, _>>()?;
         for id in &self.campaigns {
             let campaign = UserKey::of_campaign(id);
-            keys.push(campaign.map_err(|e| Failure::Usage(format!("--campaign {id:?}: {e}\n      -> write an id such as AbCd_123")))?);
+            keys.push(
+                campaign.map_err(|e| Failure::Usage(format!("--campaign {id:?}: {e}\n      -> write an id such as AbCd_123")))?,
+            );
         }
         let now = clock::now();
         let token = jwt::mint(&auth, &user, &keys, self.ttl, now).context("no token")?;

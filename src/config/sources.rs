@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    HmacAlgorithm, HmacEncoding, HookSecret, Mapping, Signature, Source,
-    broadcast,
+    HmacAlgorithm, HmacEncoding, HookSecret, Mapping, Signature, Source, broadcast,
     mistake::Wrong,
     reader::{Reported, Section, Seen},
     secrets,

@@ -3,16 +3,8 @@
 use super::*;
 use crate::config::{Broadcast, Shown};
 
-const ALL: [Shown; 8] = [
-    Shown::OccurredAt,
-    Shown::Name,
-    Shown::Points,
-    Shown::Campaign,
-    Shown::Quest,
-    Shown::Task,
-    Shown::Totals,
-    Shown::Reward,
-];
+const ALL: [Shown; 8] =
+    [Shown::OccurredAt, Shown::Name, Shown::Points, Shown::Campaign, Shown::Quest, Shown::Task, Shown::Totals, Shown::Reward];
 
 fn rule(types: &[&str]) -> Broadcast {
     let types = types.iter().map(|text| EventType::new(text).unwrap()).collect();
@@ -88,7 +80,9 @@ fn with_everything_shown_nobody_is_named_still() {
     let source = with(vec![Broadcast { show: ALL.to_vec(), ..rule(&["user_activity", "referral"]) }]);
     for scope in ["user_activity", "referral"] {
         let (_, members) = seen(&source, EVERYTHING, Some(scope)).unwrap();
-        for secret in ["SECRET-1\"", "SECRET-2", "SECRET-3", "SECRET-4", "SECRET-14", "SECRET-15", "SECRET-16", "SECRET-17", "bC0"] {
+        for secret in
+            ["SECRET-1\"", "SECRET-2", "SECRET-3", "SECRET-4", "SECRET-14", "SECRET-15", "SECRET-16", "SECRET-17", "bC0"]
+        {
             assert!(!members.contains(secret), "{secret}: {members}");
         }
     }
@@ -119,7 +113,11 @@ fn the_first_rule_that_means_the_event_decides() {
         (Some("user_reward"), body("else", "").replace("\"q\"", "null"), None),
         (Some("user_login"), body("else", ""), None),
         (None, body("else", ""), Some(r#""campaign":{"id":"C"},"data":{}"#)),
-        (None, format!(r#"{{"pid":"C","data":{}}}"#, body("else", "").replace("\"pid\":\"C\",", "")), Some(r#""campaign":{"id":"C"},"data":{}"#)),
+        (
+            None,
+            format!(r#"{{"pid":"C","data":{}}}"#, body("else", "").replace("\"pid\":\"C\",", "")),
+            Some(r#""campaign":{"id":"C"},"data":{}"#),
+        ),
     ] {
         let found = seen(&source, &body, scope).map(|(_, members)| members);
         assert_eq!(found.as_deref().map(|m| m.split_once("\"broadcast\":true,").unwrap().1), expected, "{scope:?} {body}");
