@@ -12,7 +12,8 @@ use crate::{auth::jwt, clock, event::UserKey};
 /// Makes a token for tests.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  claimr-relay token --config relay.toml --user acme:42\n  \
-                        claimr-relay token --config relay.toml --user acme:42 --key web3:0xAbC0 --ttl 2h --json")]
+                        claimr-relay token --config relay.toml --user acme:42 --key web3:0xAbC0 --ttl 2h --json\n  \
+                        claimr-relay token --config relay.toml --user acme:42 --campaign AbCd_123")]
 pub struct Token {
     #[command(flatten)]
     file: ConfigFile,

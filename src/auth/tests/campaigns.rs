@@ -6,7 +6,7 @@ use crate::{
     event::UserKey,
 };
 
-fn with(claim: Value) -> String {
+fn with(claim: &Value) -> String {
     token_with(&claims(&json!({"campaigns": claim})))
 }
 
@@ -19,7 +19,7 @@ fn a_token_hears_the_campaigns_it_names() {
     assert_eq!((campaigns, person.keys().len(), person.user().campaign()), (vec!["AbCd_123", "a::b"], 4, None));
     assert_eq!(person.keys()[1], wallet);
     for none in [json!([]), Value::Null] {
-        let token = if none.is_null() { good_token() } else { with(none) };
+        let token = if none.is_null() { good_token() } else { with(&none) };
         assert!(verify(&hs256(), &token).unwrap().keys().iter().all(|key| key.campaign().is_none()));
     }
     let tickets = Tickets::from_config(&hs256()).unwrap();
@@ -48,9 +48,9 @@ fn hostile_campaigns_are_refused_with_words() {
         (json!(["x".repeat(129)]), entry),
         (json!(many(33)), "campaigns has more than 32 entries"),
     ] {
-        assert_eq!(super::reason(&hs256(), &with(claim.clone())), reason, "{claim}");
+        assert_eq!(super::reason(&hs256(), &with(&claim)), reason, "{claim}");
     }
-    assert_eq!(super::reason(&hs256(), &with(json!(many(32)))), "");
+    assert_eq!(super::reason(&hs256(), &with(&json!(many(32)))), "");
     let null = claims(&json!({})).replacen('{', r#"{"campaigns":null,"#, 1);
     assert_eq!(super::reason(&hs256(), &token_with(&null)), list);
     let twice = claims(&json!({})).replacen('{', r#"{"campaigns":[],"campaigns":["a"],"#, 1);
@@ -58,7 +58,7 @@ fn hostile_campaigns_are_refused_with_words() {
     let long: Vec<String> = (0..30).map(|i| format!("{i:0>100}")).collect();
     let roomy = Verifier::new(&hs256(), 8_192).unwrap_or_else(|problems| panic!("{problems:?}"));
     let together = "sub, keys and campaigns are longer than 2,800 bytes together";
-    assert_eq!(roomy.verify(&with(json!(long)), NOW), Err(Rejection::Invalid(together)));
+    assert_eq!(roomy.verify(&with(&json!(long)), NOW), Err(Rejection::Invalid(together)));
 }
 
 /// A campaign is heard by those whose token says so in `campaigns`; as a user it is nobody.

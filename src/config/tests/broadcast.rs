@@ -12,7 +12,7 @@ fn a_rule_shows_nothing_that_it_does_not_name() {
     let read = |text: &str| read("relay.toml", text, &environment(&[])).0.unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let types = vec![EventType::new("user_activity").unwrap()];
     let bare = Broadcast { types, names: vec![], campaign: vec![], show: vec![], fields: vec![] };
-    assert_eq!(read(&rule("types = [\"user_activity\"]")).sources[0].broadcast, [bare.clone()]);
+    assert_eq!(read(&rule("types = [\"user_activity\"]")).sources[0].broadcast, std::slice::from_ref(&bare));
     let full =
         "types = [\"user_activity\"]\nnames = [\"x y\"]\ncampaign = [\"c.id\"]\nshow = [\"quest\", \"name\"]\nfields = [\"/a\"]";
     let full = read(&format!("{}[[sources.broadcast]]\ntypes = [\"user_activity\"]\n", rule(full)));

@@ -73,7 +73,7 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, body: Body) -> Result<A
 
 fn keys(api: &Api, own: &Own) -> Result<Vec<UserKey>, Problem> {
     if own.keys.len() > KEYS_MAX || (own.keys.is_empty() && own.campaigns.is_empty()) {
-        return Err(invalid("\"keys\" are 1 to 64 user keys, such as \"acme:42\"; without them, name \"campaigns\""));
+        return Err(invalid("name 1 to 64 user keys in \"keys\", such as \"acme:42\", or \"campaigns\", or both"));
     }
     own.keys.iter().map(|key| api.user(key)).try_fold(Vec::new(), |keys, key| Ok(with(keys, key?)))
 }
