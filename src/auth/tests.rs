@@ -333,21 +333,6 @@ fn a_claim_counts_only_if_it_stands_once() {
 }
 
 #[test]
-fn further_keys_are_bounded() {
-    let keys = |count: usize| -> Vec<String> { (0..count).map(|i| format!("web3:{i}")).collect() };
-    assert_eq!(verify(&hs256(), &token_with(&claims(&json!({"keys": keys(31)})))).unwrap().keys().len(), Identity::KEYS_MAX);
-    assert_eq!(reason(&hs256(), &token_with(&claims(&json!({"keys": keys(32)})))), "sub and keys are more than 32 user keys");
-    assert_eq!(reason(&hs256(), &token_with(&claims(&json!({"keys": keys(33)})))), "keys has more than 32 entries");
-    let long: Vec<String> = (0..12).map(|i| format!("web3:{i:0>236}")).collect();
-    let token = token_with(&claims(&json!({"keys": long})));
-    let roomy = Verifier::new(&hs256(), 8_192).unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert_eq!(
-        roomy.verify(&token, NOW),
-        Err(Rejection::Invalid("sub, keys and campaigns are longer than 2,800 bytes together"))
-    );
-}
-
-#[test]
 fn forms_other_than_the_compact_one() {
     let good = good_token();
     let (header, rest) = good.split_once('.').unwrap();

@@ -1,4 +1,4 @@
-//! The claim `campaigns`: what it lets its bearer hear, and what it never lets anybody be.
+//! The lists in a token, `keys` and `campaigns`: what they let their bearer hear, and what they never let anybody be.
 
 use super::*;
 use crate::{
@@ -59,6 +59,21 @@ fn hostile_campaigns_are_refused_with_words() {
     let roomy = Verifier::new(&hs256(), 8_192).unwrap_or_else(|problems| panic!("{problems:?}"));
     let together = "sub, keys and campaigns are longer than 2,800 bytes together";
     assert_eq!(roomy.verify(&with(&json!(long)), NOW), Err(Rejection::Invalid(together)));
+}
+
+#[test]
+fn further_keys_are_bounded() {
+    let keys = |count: usize| -> Vec<String> { (0..count).map(|i| format!("web3:{i}")).collect() };
+    assert_eq!(verify(&hs256(), &token_with(&claims(&json!({"keys": keys(31)})))).unwrap().keys().len(), Identity::KEYS_MAX);
+    assert_eq!(reason(&hs256(), &token_with(&claims(&json!({"keys": keys(32)})))), "sub and keys are more than 32 user keys");
+    assert_eq!(reason(&hs256(), &token_with(&claims(&json!({"keys": keys(33)})))), "keys has more than 32 entries");
+    let long: Vec<String> = (0..12).map(|i| format!("web3:{i:0>236}")).collect();
+    let token = token_with(&claims(&json!({"keys": long})));
+    let roomy = Verifier::new(&hs256(), 8_192).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(
+        roomy.verify(&token, NOW),
+        Err(Rejection::Invalid("sub, keys and campaigns are longer than 2,800 bytes together"))
+    );
 }
 
 /// A campaign is heard by those whose token says so in `campaigns`; as a user it is nobody.
