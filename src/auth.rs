@@ -32,7 +32,7 @@ pub use jwks::KeySetHome;
 /// A person whose token was checked. Only the checkers of this module can make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The token's subject first, then the further keys of the same person; no repetitions.
+    /// The token's subject first, then the further keys of the same person, and those of the campaigns it follows; no repetitions.
     keys: Vec<UserKey>,
     /// When the token's life ends, without leeway.
     expires: Timestamp,
@@ -64,13 +64,15 @@ impl TokenId {
 }
 
 impl Identity {
-    /// The most keys that one token may prove.
+    /// The most keys of the person that one token may prove.
     pub const KEYS_MAX: usize = 32;
-    /// The most bytes that the keys may have together: ten thousands of sessions keep theirs in memory, and a ticket that has them
+    /// The most campaigns whose broadcasts one token may hear.
+    pub const CAMPAIGNS_MAX: usize = 32;
+    /// The most bytes that all keys, the campaigns' too, may have together: ten thousands of sessions keep theirs in memory, and a ticket that has them
     /// must fit into a URL.
     pub const KEYS_BYTES_MAX: usize = 2_800;
 
-    /// A person with these keys, repetitions of which are dropped. The caller has checked who says so.
+    /// A person with these keys, of which some may be campaigns', and repetitions of which are dropped. The caller has checked who says so.
     fn new(
         user: UserKey,
         further: impl IntoIterator<Item = UserKey>,
@@ -79,16 +81,22 @@ impl Identity {
     ) -> Result<Self, Rejection> {
         let mut bytes = user.as_str().len();
         let mut keys = vec![user];
+        let mut campaigns = 0;
         for key in further {
             if keys.contains(&key) {
                 continue;
             }
             bytes += key.as_str().len();
-            if keys.len() == Self::KEYS_MAX {
+            if key.campaign().is_some() {
+                campaigns += 1;
+                if campaigns > Self::CAMPAIGNS_MAX {
+                    return Err(Rejection::Invalid("campaigns has more than 32 entries"));
+                }
+            } else if keys.len() - campaigns == Self::KEYS_MAX {
                 return Err(Rejection::Invalid("sub and keys are more than 32 user keys"));
             }
             if bytes > Self::KEYS_BYTES_MAX {
-                return Err(Rejection::Invalid("sub and keys are longer than 2,800 bytes together"));
+                return Err(Rejection::Invalid("sub, keys and campaigns are longer than 2,800 bytes together"));
             }
             keys.push(key);
         }
@@ -106,7 +114,7 @@ impl Identity {
         &self.keys[0]
     }
 
-    /// Every key whose events the session hears, the subject first.
+    /// Every key whose events the session hears, the subject first, campaigns last.
     pub fn keys(&self) -> &[UserKey] {
         &self.keys
     }

@@ -145,7 +145,7 @@ impl Addressed {
     /// The types and people of the first events.
     pub fn people_of(drafts: &[Draft]) -> Vec<(EventType, Vec<Vec<UserKey>>)> {
         const EVENTS_MAX: usize = 16;
-        let people = |draft: &Draft| draft.audiences.iter().map(|audience| audience.keys.clone()).collect();
+        let people = |draft: &Draft| draft.people().map(|person| person.keys.clone()).collect();
         drafts.iter().take(EVENTS_MAX).map(|draft| (draft.kind.clone(), people(draft))).collect()
     }
 }

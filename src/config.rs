@@ -4,6 +4,7 @@
 //! each with its key, where the value came from, and the remedy. What leaves this module is complete and consistent; secrets are
 //! resolved and cannot be printed.
 
+mod broadcast;
 mod jwt_keys;
 pub mod load;
 pub mod mapping;
@@ -27,6 +28,7 @@ use serde::Serialize;
 
 use crate::event::Timestamp;
 
+pub use broadcast::{Broadcast, Shown};
 pub use mapping::Mapping;
 pub use mistake::{Mistake, Mistakes};
 pub use network::Network;
@@ -75,7 +77,7 @@ pub struct Store {
     /// How long an event can be resumed from.
     #[serde(serialize_with = "print::duration")]
     pub max_age: Duration,
-    /// How many events each user key keeps.
+    /// How many events each user key, and each campaign, keeps.
     pub max_events_per_user: usize,
 }
 
@@ -188,6 +190,9 @@ pub struct Source {
     pub redact: Vec<String>,
     /// JSON pointers of the members that a referrer may see of the event of the person they referred.
     pub referrer_data: Vec<String>,
+    /// Which of its events everybody who follows a campaign hears of; nobody but the people concerned if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub broadcast: Vec<Broadcast>,
     /// A body without a delivery id counts as a repetition within this time; zero: never.
     #[serde(serialize_with = "print::duration")]
     pub duplicate_window: Duration,

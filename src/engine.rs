@@ -145,7 +145,7 @@ pub enum EngineError {
 pub struct Retention {
     /// How long an event can be resumed from.
     pub max_age: Duration,
-    /// How many events each user key keeps; the oldest go first.
+    /// How many events each user key, and each campaign, keeps; the oldest go first.
     pub max_events_per_user: usize,
     /// How many dead letters are kept; the oldest go first.
     pub dead_letters_max: usize,

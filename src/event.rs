@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 
 pub use position::{Epoch, InvalidCursor, Position};
-pub use user_key::{InvalidUserKey, UserKey};
+pub use user_key::{InvalidCampaign, InvalidUserKey, UserKey};
 
 /// Milliseconds since the Unix epoch. Only the edge of the program reads a clock; everywhere else `now` is a parameter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +51,7 @@ fn millis(duration: Duration) -> u64 {
 /// The type of an event: claimr's scope, 1 to 64 bytes of `[A-Za-z0-9_.-]`.
 ///
 /// Business types never start with `$`, which marks control frames, so no payload can forge one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct EventType(Box<str>);
 
 impl EventType {
@@ -82,7 +82,8 @@ impl fmt::Display for EventType {
     }
 }
 
-/// One person whom an event concerns: all the keys that person may be connected under, and what that person may see.
+/// One person whom an event concerns: all the keys that person may be connected under, and what that person may see. Or those who follow a
+/// campaign, under its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
     /// Never empty; without repetitions.
@@ -110,10 +111,17 @@ pub struct Draft {
     pub kind: EventType,
     /// When the gateway received it.
     pub at: Timestamp,
-    /// The people it concerns; never empty.
+    /// The people it concerns; never empty. Campaigns come last: whoever is meant in person sees the person's view.
     pub audiences: Vec<Audience>,
     /// Absent if every arrival counts as new.
     pub dedupe: Option<Dedupe>,
+}
+
+impl Draft {
+    /// The people it concerns, without those who only follow its campaign.
+    pub fn people(&self) -> impl Iterator<Item = &Audience> {
+        self.audiences.iter().filter(|audience| audience.keys.iter().any(|key| key.campaign().is_none()))
+    }
 }
 
 /// Why a verified delivery, or a part of it, reached nobody.

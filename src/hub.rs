@@ -1,4 +1,4 @@
-//! Who is connected to this node: user key → sessions, and a bounded mailbox for each.
+//! Who is connected to this node: key → sessions, and a bounded mailbox for each. A key is a person's, or a campaign's.
 //!
 //! Nothing here ever waits for a client. A mailbox that would exceed its bounds is emptied and closed with 4001 instead; the log still has
 //! the events, and the client comes back with its cursor. Leaving is dropping the [`Mailbox`].
@@ -6,6 +6,7 @@
 pub mod admission;
 mod mailbox;
 mod member;
+mod members;
 mod revoke;
 
 use std::{
@@ -17,21 +18,20 @@ use std::{
     time::Instant,
 };
 
-use dashmap::{
-    DashMap,
-    mapref::{entry::Entry, multiple::RefMulti},
-};
-use smallvec::SmallVec;
-
 use crate::{
     event::{EventType, UserKey},
     protocol::{CloseCode, Published},
     swap::Swap,
 };
+use dashmap::{
+    DashMap,
+    mapref::{entry::Entry, multiple::RefMulti},
+};
 
 use mailbox::Slot;
 pub use mailbox::{Mail, Mailbox, MailboxLimits};
 pub use member::{Arrival, Member, MemberView};
+use members::Members;
 
 /// The sessions of this node.
 pub struct Hub {
@@ -40,9 +40,6 @@ pub struct Hub {
     next_session: AtomicU64,
     sessions: AtomicUsize,
 }
-
-/// Most people have one session, which then needs no allocation of its own.
-type Members = SmallVec<[Arc<Slot>; 1]>;
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +80,10 @@ impl Hub {
         let slot = Arc::new(Slot::new(number, arrival, keys, types, limits.mailbox));
         for (i, key) in keys.iter().enumerate() {
             let mut members = self.members.entry(key.clone()).or_default();
-            let counted = members.iter().filter(|member| member.user() == key).count();
-            if i == 0 && counted >= limits.sessions_per_user_max {
+            if i == 0 && members.own() >= limits.sessions_per_user_max {
                 return Err(CloseCode::TooManySessions);
             }
-            members.push(Arc::clone(&slot));
+            members.add(&slot, i == 0);
         }
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Ok(Mailbox::new(Arc::clone(self), slot))
@@ -100,8 +96,7 @@ impl Hub {
         let mut reached = 0;
         for view in &event.views {
             for key in &view.keys {
-                let Some(members) = self.members.get(key) else { continue };
-                reached += members.iter().filter(|slot| slot.put(event.seq, &event.kind, &view.frame, received)).count();
+                reached += self.each(key, |slot| slot.put(event.seq, &event.kind, &view.frame, received));
             }
         }
         reached
@@ -114,12 +109,22 @@ impl Hub {
         let mut reached = 0;
         for view in &event.views {
             for key in &view.keys {
-                let Some(members) = self.members.get(key) else { continue };
-                let new = members.iter().filter(|slot| told.insert(slot.number()));
-                reached += new.filter(|slot| slot.put_again(event.seq, &event.kind, &view.frame)).count();
+                reached +=
+                    self.each(key, |slot| told.insert(slot.number()) && slot.put_again(event.seq, &event.kind, &view.frame));
             }
         }
         reached
+    }
+
+    /// Hands something to every session under a key, and returns how many `put` took it.
+    ///
+    /// A crowd is not kept from joining and leaving meanwhile. Who joins then reads the log up to a head that has the event already; who
+    /// leaves takes its mailbox along.
+    fn each(&self, key: &UserKey, mut put: impl FnMut(&Slot) -> bool) -> usize {
+        let Some(members) = self.members.get(key) else { return 0 };
+        let Some(crowd) = members.crowd() else { return members.iter().filter(|slot| put(slot)).count() };
+        drop(members);
+        crowd.iter().flat_map(|group| group.iter()).filter(|slot| put(slot)).count()
     }
 
     /// Every session, each once, to be told something.
@@ -128,7 +133,8 @@ impl Hub {
             let own = members.iter().filter(|slot| slot.user() == members.key());
             own.map(|slot| Member(Arc::clone(slot))).collect::<Vec<_>>()
         };
-        self.members.iter().flat_map(of_user).collect()
+        // Nobody is counted under a campaign, so its crowd need not be gone through.
+        self.members.iter().filter(|members| members.own() > 0).flat_map(of_user).collect()
     }
 
     /// The sessions that hear `key`, whoever they are counted under.
@@ -141,16 +147,16 @@ impl Hub {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// How many user keys are listened to now.
+    /// How many keys are listened to now.
     pub fn keys(&self) -> usize {
         self.members.len()
     }
 
     fn leave(&self, slot: &Arc<Slot>) {
-        for key in slot.keys() {
+        for (i, key) in slot.keys().iter().enumerate() {
             // One atomic step: a session that joins meanwhile under the same key must not lose its place.
             if let Entry::Occupied(mut members) = self.members.entry(key.clone()) {
-                members.get_mut().retain(|member| !Arc::ptr_eq(member, slot));
+                members.get_mut().remove(slot, i == 0);
                 if members.get().is_empty() {
                     members.remove();
                 }

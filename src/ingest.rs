@@ -304,7 +304,7 @@ fn answered<'a>(source: &'a Source, webhook: &'a Webhook<'_>, status: u16, outco
 /// People over all events, each once. A person is known by the first key, the strongest identity that the payload names.
 fn count_people(drafts: &[Draft]) -> usize {
     match drafts {
-        [draft] => draft.audiences.len(),
-        _ => drafts.iter().flat_map(|draft| &draft.audiences).map(|a| &a.keys[0]).collect::<HashSet<&UserKey>>().len(),
+        [draft] => draft.people().count(),
+        _ => drafts.iter().flat_map(Draft::people).map(|a| &a.keys[0]).collect::<HashSet<&UserKey>>().len(),
     }
 }

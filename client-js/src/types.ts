@@ -25,7 +25,7 @@ export interface Totals {
   [unknown: string]: unknown;
 }
 
-/** One event of the signed-in user. Fields that claimr's payload lacks are absent; fields we do not know are kept. */
+/** One event of the signed-in user, or of a campaign that the user follows. Fields that claimr's payload lacks are absent; fields we do not know are kept. */
 export interface RelayEvent {
   /** The position in the gateway's log, opaque. Two events with one id are the same event. */
   id: string;
@@ -33,6 +33,11 @@ export interface RelayEvent {
   type: string;
   /** When the gateway accepted it, in milliseconds since 1970. */
   at: number;
+  /**
+   * True if this is what another person did, which you hear because the token names its campaign (claim `campaigns`): do not show it as
+   * the user's own. What it shows is what the gateway's operator allows.
+   */
+  broadcast?: true;
   /** What happened, in claimr's words, for example `task_completed`. */
   name?: string;
   /** Points of this event alone. */

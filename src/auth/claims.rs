@@ -107,6 +107,8 @@ struct Claims<'a> {
     jti: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     keys: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    campaigns: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -162,14 +164,16 @@ impl Rules {
             InvalidUserKey::TooLong => Rejection::Invalid("sub is longer than 256 bytes with its platform"),
             _ => Rejection::Invalid("sub is not platform:account"),
         })?;
-        let further: Vec<String> = match claims.keys {
-            Some(raw) => read(raw, "keys is not a list of strings")?,
-            None => Vec::new(),
-        };
+        let further = texts(claims.keys, "keys is not a list of strings")?;
         refuse_if(further.len() > Identity::KEYS_MAX, "keys has more than 32 entries")?;
         let further: Result<Vec<_>, _> = further.iter().map(|text| UserKey::parse(text, platform)).collect();
         let further = further.map_err(|_| Rejection::Invalid("keys has an entry that is not platform:account"))?;
-        Identity::new(user, further, expires, mark)
+        let campaigns = texts(claims.campaigns, "campaigns is not a list of strings")?;
+        refuse_if(campaigns.len() > Identity::CAMPAIGNS_MAX, "campaigns has more than 32 entries")?;
+        let campaigns: Result<Vec<_>, _> = campaigns.iter().map(|id| UserKey::of_campaign(id)).collect();
+        let wrong = "campaigns has an entry that is not 1 to 128 printable ASCII characters without a space";
+        let campaigns = campaigns.map_err(|_| Rejection::Invalid(wrong))?;
+        Identity::new(user, further.into_iter().chain(campaigns), expires, mark)
     }
 }
 
@@ -183,6 +187,11 @@ fn required<T: DeserializeOwned>(raw: Option<&RawValue>, missing: &'static str, 
 
 fn read<T: DeserializeOwned>(raw: &RawValue, wrong: &'static str) -> Result<T, Rejection> {
     serde_json::from_str(raw.get()).map_err(|_| Rejection::Invalid(wrong))
+}
+
+/// A claim that is a list of texts; none if it is absent.
+fn texts(raw: Option<&RawValue>, wrong: &'static str) -> Result<Vec<String>, Rejection> {
+    raw.map_or(Ok(Vec::new()), |raw| read(raw, wrong))
 }
 
 /// A `NumericDate`: a JSON number, whole or not, never negative.

@@ -117,9 +117,11 @@ struct MintedClaims<'a> {
     exp: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     keys: &'a [&'a str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    campaigns: &'a [&'a str],
 }
 
-/// A token for `user`, who has the `further` keys as well, signed with the first HMAC key in force: for trying things out and tests.
+/// A token for `user`, who has the `further` keys as well, of which some may be campaigns', signed with the first HMAC key in force: for trying things out and tests.
 /// `life` counts in whole seconds.
 pub fn mint(
     auth: &config::Auth,
@@ -137,7 +139,8 @@ pub fn mint(
         _ => None,
     });
     let (key, secret) = secrets.into_iter().next().ok_or(MintError::NoSecret)?;
-    let further: Vec<&str> = further.iter().map(UserKey::as_str).collect();
+    let campaigns: Vec<&str> = further.iter().filter_map(UserKey::campaign).collect();
+    let further: Vec<&str> = further.iter().filter(|key| key.campaign().is_none()).map(UserKey::as_str).collect();
     let iat = now.as_secs();
     let claims = MintedClaims {
         iss: &auth.issuer,
@@ -146,6 +149,7 @@ pub fn mint(
         iat,
         exp: iat.saturating_add(life.as_secs()),
         keys: &further,
+        campaigns: &campaigns,
     };
     let mut header = jsonwebtoken::Header::new(key.alg);
     header.kid.clone_from(&key.kid);

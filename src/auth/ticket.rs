@@ -5,7 +5,7 @@
 //!
 //! `crt2_<payload>.<HMAC-SHA-256>`, both base64url. The payload is binary: the expiry in ms (8 bytes, big-endian); a byte whose bits say
 //! which of the next three are there: the SHA-256 of the Origin, the token's `iat` in ms (8 bytes), the digest of its `jti` (16 bytes); then
-//! each user key after a byte that holds its length less one. Everything left of the dot is signed. So a ticket is revoked with its token.
+//! each user key, and each campaign's, after a byte that holds its length less one. Everything left of the dot is signed. So a ticket is revoked with its token.
 //! No ticket is a JWT, since it has two parts, and no JWT is a ticket, since `crt2_` does not decode to a `{`.
 
 use std::time::Duration;
@@ -139,11 +139,12 @@ fn read(payload: &[u8]) -> Option<(Identity, Option<OriginDigest>)> {
     let mut keys = Vec::new();
     while let Some((less_one, tail)) = rest.split_first() {
         let (key, tail) = tail.split_at_checked(usize::from(*less_one) + 1)?;
-        keys.push(UserKey::parse(std::str::from_utf8(key).ok()?, None).ok()?);
+        keys.push(UserKey::stored(std::str::from_utf8(key).ok()?).ok()?);
         rest = tail;
     }
     let mut keys = keys.into_iter();
-    let identity = Identity::new(keys.next()?, keys, Timestamp(u64::from_be_bytes(*expires)), mark).ok()?;
+    let user = keys.next().filter(|user| user.campaign().is_none())?;
+    let identity = Identity::new(user, keys, Timestamp(u64::from_be_bytes(*expires)), mark).ok()?;
     Some((identity, bound))
 }
 

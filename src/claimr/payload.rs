@@ -15,7 +15,10 @@
 //!   each object around it; a redacted member is absent from the normalised members as well.
 //! - The referrer of a referral sees what happened and in which campaign, and of `data` what the allow-list names. If both people have a
 //!   key in common they are one person, who sees everything.
+//! - Who follows a campaign sees of the events that a rule of the source broadcasts what the rule names. An event that names nobody is a dead
+//!   letter all the same.
 
+mod broadcast;
 mod dedupe;
 mod elements;
 mod json;
@@ -31,6 +34,7 @@ use std::{fmt, mem};
 use bytes::Bytes;
 
 use self::{
+    broadcast::Rule,
     dedupe::{Deduper, Windows},
     elements::{Element, Part, Search},
     json::{Fault, Node},
@@ -55,6 +59,7 @@ pub struct PayloadReader {
     windows: Windows,
     redact: Vec<Pointer>,
     referrer_data: Vec<Pointer>,
+    broadcast: Vec<Rule>,
 }
 
 /// What a delivery says.
@@ -111,6 +116,7 @@ impl PayloadReader {
             windows: Windows { id: source.delivery_id_window, body: source.duplicate_window },
             redact: pointers(&source.redact),
             referrer_data: pointers(&source.referrer_data),
+            broadcast: source.broadcast.iter().map(|rule| Rule::new(rule, &source.mapping)).collect(),
         }
     }
 
@@ -166,20 +172,25 @@ impl PayloadReader {
         Ok(reading)
     }
 
-    /// The people whom an event concerns, the user first, each with what they may see.
+    /// The people whom an event concerns, the user first, and those who hear of it by a broadcast, each with what they may see.
     fn audiences(&self, element: &mut Element<'_, '_>, at: Timestamp) -> Vec<Audience> {
-        // Whom it concerns and which delivery it is were read before anything is hidden.
+        // Whom it concerns and which delivery it is are read before anything is hidden.
+        let broadcast = broadcast::decide(&self.broadcast, &self.mapping, element);
         for layer in &element.layers {
             self.redact.iter().for_each(|pointer| pointer.hide(layer));
         }
         let (user, referrer) = (mem::take(&mut element.user), mem::take(&mut element.referrer));
         let view = View { mapping: &self.mapping, element, at };
-        let mut audiences = Vec::with_capacity(2);
+        let mut audiences = Vec::with_capacity(3);
         if !user.is_empty() {
             audiences.push(Audience { keys: user, members: view.own() });
         }
         if !referrer.is_empty() {
             audiences.push(Audience { keys: referrer, members: view.referrers(&self.referrer_data) });
+        }
+        if let Some((rule, key)) = broadcast {
+            let members = view.broadcast(rule, key.campaign().unwrap_or_default());
+            audiences.push(Audience { keys: vec![key], members });
         }
         audiences
     }

@@ -88,10 +88,13 @@ impl Dev {
             // Signer and gateway share one clock here, and the demo shows how tokens end.
             ("AUTH__LEEWAY", "1s".to_owned()),
             ("ADMIN__TOKEN", format!("{{ value = \"{admin_token}\" }}")),
-            // Pasting the same line twice is two events here, not a repetition.
+            // Pasting the same line twice is two events here, not a repetition. Who follows the campaign hears of what others do.
             (
                 "SOURCES",
-                format!("[{{ name = \"claimr\", secrets = [{{ value = \"{hook_secret}\" }}], duplicate_window = \"0s\" }}]"),
+                format!(
+                    "[{{ name = \"claimr\", secrets = [{{ value = \"{hook_secret}\" }}], duplicate_window = \"0s\", \
+                     broadcast = [{{ types = [\"user_activity\", \"user_reward\"], show = [\"name\", \"points\", \"quest\"] }}] }}]"
+                ),
             ),
             ("LOG__FORMAT", "text".to_owned()),
         ];

@@ -12,7 +12,8 @@ use crate::{auth::jwt, clock, event::UserKey};
 /// Makes a token for tests.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  claimr-relay token --config relay.toml --user acme:42\n  \
-                        claimr-relay token --config relay.toml --user acme:42 --key web3:0xAbC0 --ttl 2h --json")]
+                        claimr-relay token --config relay.toml --user acme:42 --key web3:0xAbC0 --ttl 2h --json\n  \
+                        claimr-relay token --config relay.toml --user acme:42 --campaign AbCd_123")]
 pub struct Token {
     #[command(flatten)]
     file: ConfigFile,
@@ -25,6 +26,9 @@ pub struct Token {
     /// A further user key of the same person; may be repeated
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<String>,
+    /// A campaign whose broadcasts the token hears; may be repeated
+    #[arg(long = "campaign", value_name = "ID")]
+    campaigns: Vec<String>,
     /// Show the result as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -39,15 +43,24 @@ impl Token {
                 .map_err(|e| Failure::Usage(format!("{option} {text:?}: {e}\n      -> write platform:account, such as acme:42")))
         };
         let user = key("--user", &self.user)?;
-        let keys = self.keys.iter().map(|text| key("--key", text)).collect::<Result<Vec<_>, _>>()?;
+        let mut keys = self.keys.iter().map(|text| key("--key", text)).collect::<Result<Vec<_>, _>>()?;
+        for id in &self.campaigns {
+            let campaign = UserKey::of_campaign(id);
+            keys.push(
+                campaign.map_err(|e| Failure::Usage(format!("--campaign {id:?}: {e}\n      -> write an id such as AbCd_123")))?,
+            );
+        }
         let now = clock::now();
         let token = jwt::mint(&auth, &user, &keys, self.ttl, now).context("no token")?;
         if !self.json {
             return print(&token);
         }
-        let keys: Vec<_> = keys.iter().map(UserKey::as_str).collect();
+        let keys: Vec<_> = keys.iter().filter(|key| key.campaign().is_none()).map(UserKey::as_str).collect();
         let expires_at = now.plus(self.ttl).as_secs();
-        print(&json!({ "ok": true, "token": token, "user": user.as_str(), "keys": keys, "expires_at": expires_at }).to_string())
+        let shown = json!({
+            "ok": true, "token": token, "user": user.as_str(), "keys": keys, "campaigns": self.campaigns, "expires_at": expires_at
+        });
+        print(&shown.to_string())
     }
 }
 

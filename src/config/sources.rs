@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    HmacAlgorithm, HmacEncoding, HookSecret, Mapping, Signature, Source,
+    HmacAlgorithm, HmacEncoding, HookSecret, Mapping, Signature, Source, broadcast,
     mistake::Wrong,
     reader::{Reported, Section, Seen},
     secrets,
@@ -29,6 +29,7 @@ fn source(s: &Section<'_>, names: &Seen) -> Result<Source, Reported> {
     let mapping = mapping(s);
     let redact = s.list("redact", values::pointer);
     let referrer_data = s.list("referrer_data", values::pointer);
+    let broadcast = broadcast::rules(s);
     let window = || duration(Duration::ZERO, Duration::MAX);
     let duplicate_window = s.required("duplicate_window", "duplicate_window = \"10s\"", window());
     let delivery_id_window = s.required("delivery_id_window", "delivery_id_window = \"24h\"", window());
@@ -44,6 +45,7 @@ fn source(s: &Section<'_>, names: &Seen) -> Result<Source, Reported> {
         mapping: mapping?,
         redact: redact?,
         referrer_data: referrer_data?,
+        broadcast: broadcast?,
         duplicate_window: duplicate_window?,
         delivery_id_window: delivery_id_window?,
     })

@@ -8,6 +8,7 @@ use super::{
     *,
 };
 
+mod broadcast;
 mod mistakes;
 mod reference;
 mod reload;
@@ -78,7 +79,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.sources[0].signature, Signature::Detect);
     assert_eq!(config.sources[0].duplicate_window, Duration::from_secs(10));
     assert_eq!(config.sources[0].delivery_id_window, Duration::from_hours(24));
-    assert_eq!(config.sources[0].mapping, Mapping::default());
+    assert_eq!((config.sources[0].mapping.clone(), config.sources[0].broadcast.clone()), (Mapping::default(), Vec::new()));
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.log, Log { filter: "info".to_owned(), format: LogFormat::Json });
 }

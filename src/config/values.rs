@@ -17,7 +17,7 @@ use crate::event::Timestamp;
 type Read<T> = Result<T, Wrong>;
 
 /// Text as an operator may see it again: escaped, and not endless.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let short: String = text.chars().take(80).collect();
     let more = if short.len() < text.len() { "…" } else { "" };
     format!("{short:?}{more}")

@@ -4,9 +4,14 @@
 //! and payloads go through the same rules here, so that they meet. Nothing else is folded: base58 (Solana), claimr's own ids
 //! and a customer's ids are case-sensitive, and two Unicode spellings are two people.
 
+mod campaign;
+
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-/// One identity of one person: `web3:0xabc…`, `acme:42`, `discord:99`, `email:a@b.c`, `claimr:IjKl7890`.
+pub use campaign::InvalidCampaign;
+
+/// One identity of one person: `web3:0xabc…`, `acme:42`, `discord:99`, `email:a@b.c`, `claimr:IjKl7890`; or a
+/// [campaign](UserKey::of_campaign), to which an event can be addressed as to a person.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserKey(Arc<str>);
 

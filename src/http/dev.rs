@@ -179,14 +179,19 @@ async fn configuration(State(dev): State<Arc<Dev>>) -> Json<Value> {
 struct TokenFor {
     user: String,
     ttl_s: u64,
+    /// Whose broadcasts it hears.
+    #[serde(default)]
+    campaigns: Vec<String>,
 }
 
 /// What every customer's backend has one of: a token for its signed-in user.
 async fn token(State(dev): State<Arc<Dev>>, asked: Asked<TokenFor>) -> Result<Json<Value>, Problem> {
-    let TokenFor { user, ttl_s } = understood(asked)?;
+    let TokenFor { user, ttl_s, campaigns } = understood(asked)?;
     let user = user_key(&user)?;
+    let campaigns: Result<Vec<_>, _> = campaigns.iter().map(|id| UserKey::of_campaign(id)).collect();
+    let campaigns = campaigns.map_err(|_| Problem::bad_request("campaign_invalid", "a campaign has an id such as AbCd_123"))?;
     let now = (dev.demo.clock)();
-    let token = mint(&dev.demo.auth, &user, &[], Duration::from_secs(ttl_s.max(1)), now)
+    let token = mint(&dev.demo.auth, &user, &campaigns, Duration::from_secs(ttl_s.max(1)), now)
         .map_err(|_| Problem::bad_request("ttl_invalid", "a token lives 24 hours at most"))?;
     Ok(Json(json!({ "token": token, "user": user.as_str(), "ttl_ms": ttl_s.max(1) * 1_000 })))
 }

@@ -26,7 +26,7 @@ pub struct Arrival {
 pub struct MemberView {
     /// Its number.
     pub session: u64,
-    /// Every key that it hears; it is counted under the first.
+    /// Every key that it hears, campaigns' last; it is counted under the first.
     pub keys: Vec<UserKey>,
     /// The types that it hears; all if empty.
     pub types: Vec<EventType>,

@@ -22,7 +22,7 @@ impl Hub {
                 let of_user = |members: RefMulti<'_, UserKey, Members>| {
                     members.iter().filter(|slot| slot.user() == members.key() && end(slot)).count()
                 };
-                self.members.iter().map(of_user).sum()
+                self.members.iter().filter(|members| members.own() > 0).map(of_user).sum()
             }
         }
     }

@@ -112,3 +112,79 @@ fn what_is_sent_again_comes_once_and_out_of_turn() {
     let view = hub.members_of(&keys("web3:0x1")[0])[0].view();
     assert_eq!((view.newest, view.queued_events, view.keys), (6, 0, keys("acme:1 web3:0x1")));
 }
+
+/// The keys of a follower of `C` who is counted under a name of its own.
+fn follower(n: usize) -> Vec<UserKey> {
+    vec![UserKey::new("acme", &n.to_string()).unwrap(), UserKey::of_campaign("C").unwrap()]
+}
+
+fn broadcast(seq: u64, person: &str) -> Published {
+    let mut event = event(seq, "t", &[person]);
+    let frame = Frame::encode(Position { epoch: Epoch::from_random(1), seq }, r#""type":"t","broadcast":true"#);
+    event.views.push(View { keys: vec![UserKey::of_campaign("C").unwrap()], frame });
+    event
+}
+
+#[test]
+fn whoever_an_event_is_about_sees_their_own_view_and_once() {
+    let hub = hub(9, 9_999);
+    let mut person = hub.join(&follower(1), &[]).unwrap();
+    let mut other = hub.join(&follower(2), &[]).unwrap();
+    let mut stranger = hub.join(&keys("acme:3"), &[]).unwrap();
+    assert_eq!(hub.deliver(&broadcast(1, "acme:1"), Instant::now()), 2);
+    assert_eq!(hub.deliver_again(&broadcast(1, "acme:1")), 2);
+    let frames = |mailbox: &mut Mailbox| -> Vec<bool> {
+        let mut out = VecDeque::new();
+        let _ = mailbox.poll_take(&mut Context::from_waker(std::task::Waker::noop()), &mut out);
+        out.iter().map(|mail| mail.frame.as_json().ends_with(b"\"broadcast\":true}")).collect()
+    };
+    assert_eq!((frames(&mut person), frames(&mut other)), (vec![false; 2], vec![true; 2]));
+    assert_eq!(take(&mut stranger), Ok(vec![]));
+    assert_eq!(hub.members().len(), 3);
+}
+
+/// However they come and go, the hub knows the crowd, hands each event to each of it, and keeps nothing of those who left.
+#[test]
+fn a_crowd_comes_and_goes() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let hub = hub(9, 9_999);
+    let mut crowd: Vec<(usize, Mailbox)> = Vec::new();
+    for (seq, size) in [1, 33, 32, 5, 2_000, 700, 1_500, 0, 40].into_iter().enumerate() {
+        while crowd.len() > size {
+            crowd.swap_remove(random.usize(..crowd.len()));
+        }
+        while crowd.len() < size {
+            let number = random.usize(..);
+            crowd.push((number, hub.join(&follower(number), &[]).unwrap()));
+        }
+        assert_eq!((hub.sessions(), hub.members().len()), (size, size));
+        assert_eq!(hub.keys(), if size == 0 { 0 } else { size + 1 });
+        let seq = seq as u64 + 1;
+        assert_eq!(hub.deliver(&broadcast(seq, "acme:nobody"), Instant::now()), size);
+        assert!(crowd.iter_mut().all(|(_, mailbox)| take(mailbox) == Ok(vec![seq])));
+    }
+}
+
+/// An event on its way to a crowd holds nobody up, and reaches whoever stays.
+#[test]
+fn a_crowd_changes_while_an_event_is_handed_on() {
+    const STAY: usize = 300;
+    let hub = hub(9, 9_999);
+    let mut stay: Vec<_> = (0..STAY).map(|n| hub.join(&follower(n), &[]).unwrap()).collect();
+    let mut passing: Vec<_> = (STAY..2 * STAY).map(|n| hub.join(&follower(n), &[]).unwrap()).collect();
+    let key = UserKey::of_campaign("C").unwrap();
+    let mut come = 2 * STAY..;
+    let reached = hub.each(&key, |slot| {
+        // A lock that the delivery held would never be free.
+        drop(passing.pop());
+        stay.push(hub.join(&follower(come.next().unwrap()), &[]).unwrap());
+        slot.put(7, &EventType::unknown(), &Frame::encode(Position { epoch: Epoch::from_random(1), seq: 7 }, ""), Instant::now())
+    });
+    assert_eq!((reached, hub.sessions()), (2 * STAY, STAY + 2 * STAY));
+    assert!(stay[..STAY].iter_mut().all(|mailbox| take(mailbox) == Ok(vec![7])));
+    assert_eq!(hub.deliver(&broadcast(8, "acme:nobody"), Instant::now()), 3 * STAY);
+    drop(stay);
+    assert_eq!((hub.sessions(), hub.keys()), (0, 0));
+}

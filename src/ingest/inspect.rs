@@ -8,7 +8,7 @@ use crate::{
     capture::{Captured, Proof, Walk},
     claimr::signature::{self, Refusal},
     engine::Repetition,
-    event::UserKey,
+    event::{EventType, UserKey},
 };
 
 /// Which of the remembered webhooks to tell of.
@@ -78,6 +78,8 @@ enum Told {
 struct Event {
     r#type: String,
     people: Vec<Person>,
+    /// Whose followers heard of it.
+    campaign: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -213,18 +215,22 @@ impl Source {
             return trace
                 .events
                 .into_iter()
-                .map(|event| Event::new(&event.kind, event.people.into_iter().map(|p| (p.keys, p.from))))
+                .map(|event| Event::new(&event.kind, event.people.into_iter().map(|p| (p.keys, p.from)), event.campaign.as_ref()))
                 .collect();
         }
         let remembered = captured.walk.addressed.iter().flat_map(|step| &step.what.people);
-        remembered.map(|(kind, people)| Event::new(kind, people.iter().map(|keys| (keys.clone(), Vec::new())))).collect()
+        let event = |(kind, people): &(EventType, Vec<Vec<UserKey>>)| {
+            Event::new(kind, people.iter().map(|keys| (keys.clone(), Vec::new())), None)
+        };
+        remembered.map(event).collect()
     }
 }
 
 impl Event {
-    fn new(kind: &crate::event::EventType, people: impl Iterator<Item = (Vec<UserKey>, Vec<String>)>) -> Self {
+    fn new(kind: &EventType, people: impl Iterator<Item = (Vec<UserKey>, Vec<String>)>, campaign: Option<&UserKey>) -> Self {
         let people = people.map(|(keys, from)| Person { keys: keys.iter().map(ToString::to_string).collect(), from });
-        Self { r#type: kind.to_string(), people: people.collect() }
+        let campaign = campaign.and_then(UserKey::campaign).map(str::to_owned);
+        Self { r#type: kind.to_string(), people: people.collect(), campaign }
     }
 }
 

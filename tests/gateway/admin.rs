@@ -151,7 +151,7 @@ async fn a_delivery_is_told_step_by_step() {
         json!({"step": "verified", "ok": true, "scheme": "hmac", "header": "x-signature", "secret": 0, "why": null})
     );
     let people = json!([{"keys": ["acme:42"], "from": ["account+platform"]}]);
-    let events = json!([{"type": "user_activity", "people": people}]);
+    let events = json!([{"type": "user_activity", "people": people, "campaign": null}]);
     assert_eq!(without_time(2), json!({"step": "addressed", "events": events, "dead_letters": 0, "why": null}));
     assert_eq!(without_time(3), json!({"step": "stored", "ids": [id], "repetition": [null]}));
     assert_eq!(without_time(4), json!({"step": "delivered", "connections": 1}));

@@ -133,6 +133,7 @@ fn bad_usage_ends_with_2_and_says_how_to_do_it() {
         ("token --config relay.toml --user acme:42 --ttl soon", "15m"),
         ("token --config relay.toml --user :42", "platform:account"),
         ("token --config relay.toml --user acme:42 --key web3:", "--key \"web3:\""),
+        ("token --config relay.toml --user acme:42 --campaign é", "--campaign \"é\""),
     ] {
         let output = run(arguments, &folder);
         assert_eq!(output.status.code(), Some(2), "{arguments}");

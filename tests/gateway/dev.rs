@@ -173,6 +173,7 @@ async fn only_the_demos_own_page_may_ask() {
         (Method::POST, "/dev/api/token", &own, &[json], "{}", 400),
         (Method::POST, "/dev/api/token", &own, &[json], r#"{"user":"","ttl_s":60}"#, 400),
         (Method::POST, "/dev/api/token", &own, &[json], r#"{"user":"alice","ttl_s":90000}"#, 400),
+        (Method::POST, "/dev/api/token", &own, &[json], r#"{"user":"alice","ttl_s":60,"campaigns":["a b"]}"#, 400),
         (Method::POST, "/dev/api/trigger", &own, &[json], r#"{"user":"alice","scope":"nonsense"}"#, 400),
     ];
     for (method, path, host, headers, body, status) in cases {
@@ -202,6 +203,11 @@ async fn a_press_of_a_button_is_a_real_webhook() {
         let frame = alice.json().await;
         assert_eq!((&frame["type"], &frame["id"]), (&json!(scope), &answer["ids"][0]));
     }
+    let follows = dev.ask("token", json!({"user": "carol", "ttl_s": 60, "campaigns": ["AbCd_123"]})).await;
+    let (mut carol, _) = dev.stream(Dial::token(follows["token"].as_str().unwrap())).await;
+    let told = dev.ask("trigger", json!({"scope": "user_activity", "user": "alice"})).await;
+    let heard = carol.json().await;
+    assert_eq!((&heard["id"], &heard["broadcast"], &heard["data"]), (&told["answer"]["ids"][0], &json!(true), &json!({})));
     let heard = bob.json().await;
     assert_eq!((&heard["type"], &heard["referral"]["role"]), (&json!("referral"), &json!("referred")));
     let made = dev.ask("trigger", json!({"scope": "user_reward", "user": "bob", "send": false})).await;

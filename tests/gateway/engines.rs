@@ -120,7 +120,7 @@ fn hub() -> Arc<Hub> {
 }
 
 fn keys(text: &str) -> Vec<UserKey> {
-    text.split_whitespace().map(|key| UserKey::parse(key, None).unwrap()).collect()
+    text.split_whitespace().map(|key| UserKey::stored(key).unwrap()).collect()
 }
 
 fn kind(text: &str) -> EventType {
@@ -136,7 +136,7 @@ fn event(who: &str) -> Draft {
     event_at(NOON, &[who])
 }
 
-/// An event that concerns several people, each of whom sees something else.
+/// An event that concerns several people, each of whom sees something else; `campaign::C` is whoever follows C.
 fn event_at(at: Timestamp, people: &[&str]) -> Draft {
     let audiences = people.iter().map(|who| Audience { keys: keys(who), members: format!(r#""for":"{who}""#) }).collect();
     Draft { kind: kind("user_activity"), at, audiences, dedupe: None }

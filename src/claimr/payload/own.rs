@@ -14,8 +14,10 @@ use crate::event::{Audience, Draft, EventType, Timestamp, UserKey};
 /// What a backend wants its users to be told.
 #[derive(Clone, Debug)]
 pub struct OwnEvent<'a> {
-    /// Whom it concerns; never empty. All of them are told the same.
+    /// Whom it concerns. All of them are told the same.
     pub keys: Vec<UserKey>,
+    /// The keys of the campaigns whose followers are told the same, as a broadcast. Not both are empty.
+    pub campaigns: Vec<UserKey>,
     /// What clients filter by.
     pub kind: EventType,
     /// JSON text of an object.
@@ -49,7 +51,11 @@ impl OwnEvent<'_> {
         content.push_str("\"data\":");
         data.write(&mut content);
         let dedupe = self.id.map(|id| dedupe::own(id, &content, Self::ID_WINDOW));
-        let members = format!("\"type\":\"{}\",\"at\":{},{content}", self.kind, now.0);
-        Ok(Draft { kind: self.kind, at: now, audiences: vec![Audience { keys: self.keys, members }], dedupe })
+        let members = |mark: &str| format!("\"type\":\"{}\",\"at\":{},{mark}{content}", self.kind, now.0);
+        // A campaign comes last, so that whoever is meant in person as well is told so.
+        let audiences = [(self.keys, ""), (self.campaigns, "\"broadcast\":true,")];
+        let audiences = audiences.into_iter().filter(|(keys, _)| !keys.is_empty());
+        let audiences = audiences.map(|(keys, mark)| Audience { keys, members: members(mark) }).collect();
+        Ok(Draft { kind: self.kind, at: now, audiences, dedupe })
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod any_payload;
+mod broadcast;
 mod policy;
 mod repetition;
 mod trace;
@@ -33,6 +34,7 @@ fn source() -> Source {
         mapping: Mapping::default(),
         redact: Vec::new(),
         referrer_data: Vec::new(),
+        broadcast: Vec::new(),
         duplicate_window: Duration::from_secs(10),
         delivery_id_window: Duration::from_hours(24),
     }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::{
-    InvalidPayload, PayloadReader,
+    InvalidPayload, PayloadReader, broadcast,
     elements::{Element, Part, Search},
     json::{Node, Object},
     people::{self, Origin},
@@ -30,6 +30,8 @@ pub struct TracedEvent {
     pub kind: EventType,
     /// The user, then the referrer; whichever of them is named.
     pub people: Vec<TracedPerson>,
+    /// The campaign that hears of it by a broadcast.
+    pub campaign: Option<UserKey>,
 }
 
 /// One person whom an event concerns.
@@ -72,8 +74,9 @@ impl PayloadReader {
         }
         let from =
             |key: &UserKey| origins.iter().find(|(found, _)| found == key).map_or_else(String::new, |(_, o)| o.to_string());
+        let campaign = broadcast::decide(&self.broadcast, mapping, &element).map(|(_, key)| key);
         let people = [element.user, element.referrer].into_iter().filter(|keys| !keys.is_empty());
         let people = people.map(|keys| TracedPerson { from: keys.iter().map(from).collect(), keys }).collect();
-        TracedEvent { kind: element.kind, people }
+        TracedEvent { kind: element.kind, people, campaign }
     }
 }

@@ -7,12 +7,13 @@
 use std::fmt::Write as _;
 
 use super::{
+    broadcast::Rule,
     elements::{Element, first},
     json::{Node, Value, is_number},
     pointer::{Pointer, write_allowed},
 };
 use crate::{
-    config::{Mapping, mapping::Path},
+    config::{Mapping, Shown, mapping::Path},
     event::Timestamp,
 };
 
@@ -40,11 +41,7 @@ impl View<'_, '_, '_> {
         self.named(&mut out, "quest", &mapping.quest_id, &mapping.quest_name);
         self.named(&mut out, "task", &mapping.task_id, &mapping.task_name);
         out.group("totals", |out| self.totals(out, points));
-        out.group("reward", |out| {
-            self.id(out, "id", &mapping.reward_id);
-            self.text(out, "type", &mapping.reward_type);
-            self.text(out, "name", &mapping.reward_name);
-        });
+        out.group("reward", |out| self.reward(out));
         if self.element.is_referral {
             out.group("referral", |out| {
                 out.put("role", Some("\"referred\""));
@@ -63,6 +60,43 @@ impl View<'_, '_, '_> {
         self.named(&mut out, "campaign", &self.mapping.campaign_id, &self.mapping.campaign_name);
         out.group("referral", |out| out.put("role", Some("\"referrer\"")));
         out.data(|text| write_allowed(self.element.data(), allowed, text))
+    }
+
+    /// The members for everybody who follows the campaign: which one it is, which they have proved to follow, and of the rest what `rule`
+    /// names. Nothing else, since anything may tell who the person is.
+    pub(super) fn broadcast(&self, rule: &Rule, campaign: &str) -> String {
+        let mapping = self.mapping;
+        let mut out = self.begin();
+        out.put("broadcast", Some("true"));
+        if rule.shows(Shown::OccurredAt) {
+            self.any(&mut out, "occurred_at", &mapping.time);
+        }
+        if rule.shows(Shown::Name) {
+            self.text(&mut out, "name", &mapping.name);
+        }
+        let points = self.number(&mapping.points, |_| true);
+        if rule.shows(Shown::Points) {
+            out.put("points", points);
+        }
+        out.group("campaign", |out| {
+            out.put("id", Some(&serde_json::Value::from(campaign).to_string()));
+            if rule.shows(Shown::Campaign) {
+                self.text(out, "name", &mapping.campaign_name);
+            }
+        });
+        if rule.shows(Shown::Quest) {
+            self.named(&mut out, "quest", &mapping.quest_id, &mapping.quest_name);
+        }
+        if rule.shows(Shown::Task) {
+            self.named(&mut out, "task", &mapping.task_id, &mapping.task_name);
+        }
+        if rule.shows(Shown::Totals) {
+            out.group("totals", |out| self.totals(out, points));
+        }
+        if rule.shows(Shown::Reward) {
+            out.group("reward", |out| self.reward(out));
+        }
+        out.data(|text| write_allowed(self.element.data(), &rule.fields, text))
     }
 
     fn begin(&self) -> Members {
@@ -87,6 +121,12 @@ impl View<'_, '_, '_> {
         for (name, candidates) in others {
             out.put(name, self.number(candidates, |_| true));
         }
+    }
+
+    fn reward(&self, out: &mut Members) {
+        self.id(out, "id", &self.mapping.reward_id);
+        self.text(out, "type", &self.mapping.reward_type);
+        self.text(out, "name", &self.mapping.reward_name);
     }
 
     fn named(&self, out: &mut Members, name: &str, id: &[Path], title: &[Path]) {

@@ -22,6 +22,7 @@ fn its_defaults_and_examples_load_and_its_mapping_is_the_presets() {
     let config = read("default.toml", &with_examples(), &environment(&secrets.map(|name| (name, TOKEN)))).0;
     let config = config.unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(config.sources[0].mapping, Mapping::default());
+    assert_eq!(config.sources[0].broadcast.len(), 1);
     assert_eq!(config.limits, Limits::default());
 }
 

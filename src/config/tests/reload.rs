@@ -21,6 +21,7 @@ fn what_needs_a_restart_is_named_and_nothing_else() {
         ("auth.keys.alg = \"HS384\"", ""),
         ("sources.name = \"other\"", ""),
         ("sources.redact = [\"/email\"]", ""),
+        ("sources.broadcast = [{ types = [\"user_activity\"] }]", ""),
         ("admin.token = { value = \"0123456789abcdef0123456789abcdef\" }", ""),
         ("limits.sessions_per_user_max = 3", ""),
         ("limits.publish_queue_max = 3", "limits.publish_queue_max"),

@@ -250,7 +250,7 @@ impl Views<'_> {
         let mut read = self.read;
         let mut views = Vec::new();
         for _ in 0..read.u32()? {
-            let keys = (0..read.u32()?).map(|_| UserKey::parse(read.text()?, None).ok()).collect::<Option<_>>()?;
+            let keys = (0..read.u32()?).map(|_| UserKey::stored(read.text()?).ok()).collect::<Option<_>>()?;
             let bytes = read.bytes()?.len();
             let end = payload.len() - read.0.len();
             views.push(View { keys, frame: Frame::from_stored(payload.slice(end - bytes..end))? });

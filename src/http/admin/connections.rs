@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Api, guard::invalid};
 use crate::{
-    event::{Epoch, Position},
+    event::{Epoch, Position, UserKey},
     http::Problem,
     hub::{Member, MemberView},
     metrics::Carrier,
@@ -38,6 +38,7 @@ pub(super) struct SessionView {
     session: String,
     user: String,
     keys: Vec<String>,
+    campaigns: Vec<String>,
     carrier: &'static str,
     since: u64,
     /// The newest live event that it was handed.
@@ -70,7 +71,8 @@ impl SessionView {
         Self {
             session: format!("{:x}", view.session),
             user: view.keys.first().map(ToString::to_string).unwrap_or_default(),
-            keys: view.keys.iter().map(ToString::to_string).collect(),
+            keys: view.keys.iter().filter(|key| key.campaign().is_none()).map(ToString::to_string).collect(),
+            campaigns: view.keys.iter().filter_map(UserKey::campaign).map(str::to_owned).collect(),
             carrier: match carrier {
                 Carrier::WebSocket => "websocket",
                 Carrier::Sse => "sse",

@@ -18,13 +18,15 @@ use super::{
 use crate::{
     claimr::payload::OwnEvent,
     engine::PublishError,
-    event::{EventType, Position},
+    event::{EventType, Position, UserKey},
     http::{Problem, webhook::Answer},
     ingest::Unpublishable,
 };
 
 /// User keys of one event.
 const KEYS_MAX: usize = 64;
+/// Campaigns of one event.
+const CAMPAIGNS_MAX: usize = 64;
 /// Bytes of an event's name, and of its id.
 const TEXT_BYTES_MAX: usize = 256;
 /// Bytes of a request beside its data.
@@ -33,7 +35,10 @@ const REST_BYTES_MAX: usize = 32 * 1024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Own {
+    #[serde(default)]
     keys: Vec<String>,
+    #[serde(default)]
+    campaigns: Vec<String>,
     r#type: String,
     data: Option<Box<RawValue>>,
     name: Option<String>,
@@ -55,23 +60,38 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, body: Body) -> Result<A
     if data.len() > data_bytes_max {
         return Err(Problem::too_large());
     }
-    if own.keys.is_empty() || own.keys.len() > KEYS_MAX {
-        return Err(invalid("\"keys\" are 1 to 64 user keys, such as \"acme:42\""));
-    }
-    let mut keys = Vec::with_capacity(own.keys.len());
-    for key in &own.keys {
-        let key = api.user(key)?;
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
+    let keys = keys(&api, &own)?;
+    let campaigns = campaigns(&own)?;
     let kind = EventType::new(&own.r#type).ok_or_else(|| invalid("\"type\" is 1 to 64 of [A-Za-z0-9_.-]"))?;
     let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()));
     if !is_short(&own.name) || !is_short(&own.id) {
         return Err(invalid("\"name\" and \"id\" are 1 to 256 bytes"));
     }
-    let event = OwnEvent { keys, kind, data, name: own.name.as_deref(), points: own.points, id: own.id.as_deref() };
+    let event = OwnEvent { keys, campaigns, kind, data, name: own.name.as_deref(), points: own.points, id: own.id.as_deref() };
     Ok(api.ingest.publish(event, (api.clock)(), received).await.map(Answer)?)
+}
+
+fn keys(api: &Api, own: &Own) -> Result<Vec<UserKey>, Problem> {
+    if own.keys.len() > KEYS_MAX || (own.keys.is_empty() && own.campaigns.is_empty()) {
+        return Err(invalid("name 1 to 64 user keys in \"keys\", such as \"acme:42\", or \"campaigns\", or both"));
+    }
+    own.keys.iter().map(|key| api.user(key)).try_fold(Vec::new(), |keys, key| Ok(with(keys, key?)))
+}
+
+fn campaigns(own: &Own) -> Result<Vec<UserKey>, Problem> {
+    let wrong = || invalid("\"campaigns\" are at most 64 ids, each 1 to 128 printable ASCII characters without a space");
+    if own.campaigns.len() > CAMPAIGNS_MAX {
+        return Err(wrong());
+    }
+    let campaign = |id: &String| UserKey::of_campaign(id).map_err(|_| wrong());
+    own.campaigns.iter().map(campaign).try_fold(Vec::new(), |keys, key| Ok(with(keys, key?)))
+}
+
+fn with(mut keys: Vec<UserKey>, key: UserKey) -> Vec<UserKey> {
+    if !keys.contains(&key) {
+        keys.push(key);
+    }
+    keys
 }
 
 /// The event keeps its id, and nothing is stored: whoever has seen it can tell.

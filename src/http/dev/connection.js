@@ -19,7 +19,7 @@ export async function ask(what, body) {
   return answer;
 }
 
-/** Connects `user` over `carrier` ('ws' or 'sse'). `page` is told: event(event, replayed), gap(gap), state(connection), wire(way, frame). */
+/** Connects `user`, who follows `campaigns`, over `carrier` ('ws' or 'sse'). `page` is told: event(event, replayed), gap(gap), state(connection), wire(way, frame). */
 export class Connection {
   hello;
   lastEnd;
@@ -29,8 +29,9 @@ export class Connection {
   #toReplay = 0;
   #closed = false;
 
-  constructor(user, carrier, page) {
+  constructor(user, carrier, campaigns, page) {
     this.user = user;
+    this.campaigns = campaigns;
     this.page = page;
     const see = (way, frame) => this.#closed || this.#see(way, frame);
     this.relay = ClaimrRelay.createClient({
@@ -70,7 +71,7 @@ export class Connection {
     if (this.#expiring === 'wait' && reason === 'refresh') throw new Error('the backend takes its time');
     const ttl = this.#expiring === 'begin' ? SHORT_TOKEN_S : TOKEN_S;
     this.#expiring = this.#expiring === 'begin' && 'wait';
-    return (await ask('token', { user: this.user, ttl_s: ttl })).token;
+    return (await ask('token', { user: this.user, ttl_s: ttl, campaigns: this.campaigns })).token;
   }
 
   #see(way, frame) {

@@ -19,6 +19,8 @@ const TROUBLES = [
   ['wipe', '$gap', 'Lose the log', 'A restart with an empty log: the gateway says so instead of pretending.'],
 ];
 const WIRE_MAX = 80;
+/** Of every delivery of the demo. */
+const CAMPAIGN = 'AbCd_123';
 const OPENED = Date.now();
 
 const next = (user) => USERS[(USERS.indexOf(user) + 1) % USERS.length];
@@ -89,7 +91,7 @@ function describe(frame) {
 /** Signs `who` in: another token, another stream. */
 function connect() {
   connection?.close();
-  connection = new Connection(user, carrier, page);
+  connection = new Connection(user, carrier, $('#follow').checked ? [CAMPAIGN] : [], page);
   page.state(connection);
 }
 
@@ -170,6 +172,7 @@ function begin() {
     ...TROUBLES.map(([what, code, title, text]) =>
       h('li', {}, h('button', { type: 'button', class: 'trouble', 'data-trouble': what, onclick: working(makeTrouble[what]) }, h('b', {}, title), h('code', { class: 'chip' }, code), h('span', { class: 'small muted' }, text)))),
   );
+  $('#follow').addEventListener('change', connect);
   $('#now').addEventListener('click', () => connection.relay.reconnect());
   makeSnippets();
   signIn(user);

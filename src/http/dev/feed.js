@@ -55,7 +55,7 @@ export function addEvent(user, event, replayed) {
       symbol(event.type),
       h('div', { class: 'what' }, h('b', {}, title), h('span', { class: 'small muted' }, text)),
       h('div', { class: 'when' },
-        h('span', {}, points(event), replayed && h('span', { class: 'chip accent' }, 'replayed')),
+        h('span', {}, points(event), event.broadcast && h('span', { class: 'chip' }, 'broadcast'), replayed && h('span', { class: 'chip accent' }, 'replayed')),
         h('span', { class: 'small muted' }, clockTime(event.at)),
       ),
     ),

@@ -19,6 +19,7 @@ function people(events) {
         h('div', { class: 'person' },
           person.keys.map((key, i) => h('span', {}, userLink(key), person.from?.[i] && h('span', { class: 'muted' }, ` from ${person.from[i]}`))),
         )),
+      event.campaign && h('div', { class: 'person' }, 'broadcast in ', h('code', {}, event.campaign)),
     ));
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PEOPLE: [&str; 5] = ["acme:1", "acme:2", "web3:0x1", "claimr:IjKl", "acme:4"];
+const PEOPLE: [&str; 6] = ["acme:1", "acme:2", "web3:0x1", "claimr:IjKl", "acme:4", "campaign::AbCd_123"];
 const KINDS: [&str; 2] = ["user_activity", "user_reward"];
 const MAX_EVENTS: usize = 4;
 const MAX_LETTERS: usize = 3;
@@ -143,7 +143,7 @@ async fn compare(bench: &Bench, model: &Model, now: Timestamp) {
     let head = model.events.len() as u64;
     assert_eq!(bench.engine.head().seq, head);
     let reward = [kind(KINDS[1])];
-    for who in ["acme:1", "acme:2 web3:0x1", "claimr:IjKl acme:4 acme:1"] {
+    for who in ["acme:1", "acme:2 web3:0x1", "claimr:IjKl acme:4 acme:1", "acme:2 campaign::AbCd_123"] {
         let person = keys(who);
         for cursor in 0..=head {
             let types = if cursor % 2 == 0 { &[][..] } else { &reward };

@@ -28,6 +28,9 @@ stories! {
     an_event_reaches_a_session_once_however_many_keys_match
     a_user_keeps_so_many_events_and_learns_of_the_loss
     one_person_loses_nothing_by_anothers_load
+    a_broadcast_is_another_view_of_the_same_event
+    broadcasts_and_own_events_come_in_the_order_of_the_log
+    a_campaign_keeps_so_many_events_and_costs_nobody_theirs
     old_events_go_and_whoever_lost_none_resumes_after_them
     very_old_cursors_are_refused_for_everybody
     a_clock_set_back_removes_nothing
@@ -146,6 +149,58 @@ async fn one_person_loses_nothing_by_anothers_load(bench: Bench) {
     assert_eq!(bench.missed("acme:2", bench.cursor(0)).await, Backlog::Complete(vec![shared]));
     assert_eq!(bench.read("acme:2", &[shared]).await, [(shared, r#""for":"acme:2""#.to_owned())]);
     assert_eq!(bench.read("acme:1", &[shared]).await, []);
+}
+
+async fn a_broadcast_is_another_view_of_the_same_event(bench: Bench) {
+    let mut sessions =
+        ["acme:1 campaign::C", "acme:2 campaign::C", "acme:3", "campaign:C", "acme:4 campaign::D"].map(|who| bench.join(who));
+    let receipt = bench.publish(vec![event_at(NOON, &["acme:1", "campaign::C"])]).await;
+    assert_eq!((receipt.connections, numbers(&receipt)), (2, vec![1]));
+    assert_eq!(sessions.each_mut().map(take), [vec![1], vec![1], vec![], vec![], vec![]]);
+    for (who, sees) in [
+        ("acme:1 campaign::C", Some("acme:1")),
+        ("acme:1", Some("acme:1")),
+        ("acme:2 campaign::C", Some("campaign::C")),
+        ("acme:2 campaign::D", None),
+        ("campaign:C", None),
+        ("acme:2", None),
+    ] {
+        let sees: Vec<_> = sees.into_iter().map(|who| (1, format!(r#""for":"{who}""#))).collect();
+        assert_eq!(bench.read(who, &[1]).await, sees, "{who}");
+        let missed = sees.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(bench.missed(who, bench.cursor(0)).await, Backlog::Complete(missed), "{who}");
+    }
+    let stored = bench.engine.event(1).await.unwrap().unwrap();
+    let campaigns: Vec<_> = stored.views.iter().map(|view| view.keys[0].campaign()).collect();
+    assert_eq!(campaigns, [None, Some("C")]);
+    assert_eq!(bench.hub.deliver_again(&stored), 2);
+}
+
+async fn broadcasts_and_own_events_come_in_the_order_of_the_log(bench: Bench) {
+    let mut session = bench.join("acme:1 campaign::C campaign::D");
+    let events = ["acme:1", "campaign::C", "acme:2", "campaign::D", "acme:1", "campaign::E", "campaign::C"].map(event);
+    let both = event_at(NOON, &["acme:9", "campaign::D"]);
+    bench.publish(events.into_iter().chain([both]).collect()).await;
+    let heard = vec![1, 2, 4, 5, 7, 8];
+    assert_eq!(take(&mut session), heard);
+    assert_eq!(bench.missed("acme:1 campaign::C campaign::D", bench.cursor(0)).await, Backlog::Complete(heard));
+    assert_eq!(bench.missed("acme:1 campaign::C campaign::D", bench.cursor(4)).await, Backlog::Complete(vec![5, 7, 8]));
+    assert_eq!(bench.missed("acme:1", bench.cursor(0)).await, Backlog::Complete(vec![1, 5]));
+}
+
+async fn a_campaign_keeps_so_many_events_and_costs_nobody_theirs(bench: Bench) {
+    let bench = with_retention(&bench, Retention { max_events_per_user: 3, ..retention() });
+    for person in 1..=5 {
+        bench.publish_one(event_at(NOON, &[&format!("acme:{person}"), "campaign::C"])).await;
+    }
+    assert_eq!(bench.missed("acme:9 campaign::C", bench.cursor(1)).await, Backlog::Gap(GapReason::Evicted));
+    assert_eq!(bench.missed("acme:9 campaign::C", bench.cursor(2)).await, Backlog::Complete(vec![3, 4, 5]));
+    assert_eq!(bench.missed("acme:1", bench.cursor(0)).await, Backlog::Complete(vec![1]));
+    assert_eq!(bench.read("acme:1", &[1]).await, [(1, r#""for":"acme:1""#.to_owned())]);
+    assert_eq!(bench.read("acme:9 campaign::C", &[1]).await, []);
+    bench.engine.retain(NOON.plus(DAY * 2)).await.unwrap();
+    assert_eq!(bench.missed("acme:9 campaign::C", bench.cursor(4)).await, Backlog::Gap(GapReason::Evicted));
+    assert_eq!(bench.missed("acme:9 campaign::C", bench.cursor(5)).await, Backlog::Complete(vec![]));
 }
 
 async fn old_events_go_and_whoever_lost_none_resumes_after_them(bench: Bench) {

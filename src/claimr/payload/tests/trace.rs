@@ -56,6 +56,7 @@ fn a_letter_that_is_read_again_is_known_by_its_id_unless_it_names_itself() {
 fn an_event_of_the_backends_own_is_framed_like_others() {
     let own = |data, id| OwnEvent {
         keys: vec![UserKey::parse("acme:42", None).unwrap()],
+        campaigns: Vec::new(),
         kind: EventType::new("app_notice").unwrap(),
         data,
         name: Some("Hi \"you\"\n"),
