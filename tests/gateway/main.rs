@@ -27,4 +27,5 @@ mod revocations;
 mod streams;
 mod tokens;
 mod trigger;
+mod waiting;
 mod webhooks;
