@@ -242,9 +242,9 @@ async fn a_flood_of_refusals_does_not_flood_the_log() {
     let told = |what: &str| {
         let log = gateway.log();
         let rest = log.lines().filter(|line| line.contains(&format!("\"what\":\"{what}\"")));
-        let rest: usize =
-            rest.filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok()?["left_out"].as_u64()).sum::<u64>() as usize;
-        one_by_one(what) + rest
+        let left_out = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["left_out"].as_u64();
+        let rest: u64 = rest.filter_map(left_out).sum();
+        one_by_one(what) + usize::try_from(rest).unwrap()
     };
     for (what, refusals) in [("webhook refused", REFUSALS / 4), ("credentials refused", 3 * REFUSALS / 4)] {
         until("every refusal is told of", async || told(what) == refusals).await;
