@@ -25,6 +25,7 @@ mod power_loss;
 mod reload;
 mod resume;
 mod revocations;
+mod security;
 mod streams;
 mod tokens;
 mod trigger;

@@ -122,7 +122,11 @@ pub(super) async fn forget(
     body: Body,
 ) -> Result<Json<Forgotten>, Problem> {
     let (Query(query), body) = (query.map_err(|_| unreadable())?, bytes(&api, body, REQUEST_BYTES_MAX).await?);
-    let wanted = if body.is_empty() { query } else { Wanted::read(&body)? };
+    let wanted = match (query.is_empty(), body.is_empty()) {
+        (_, true) => query,
+        (true, false) => Wanted::read(&body)?,
+        (false, false) => return Err(unreadable()),
+    };
     let state = &api.revoking;
     let subject = wanted.subject(state)?;
     let forgotten = state.credentials.revocations().remove(&subject);
@@ -146,6 +150,10 @@ fn unreadable() -> Problem {
 }
 
 impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.user.is_none() && self.jti.is_none() && self.until.is_none()
+    }
+
     fn read(body: &[u8]) -> Result<Self, Problem> {
         serde_json::from_slice(body).map_err(|_| unreadable())
     }
