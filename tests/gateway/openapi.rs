@@ -171,6 +171,7 @@ fn request(method: &str, target: &str, lines: &[&str], body: &str) -> String {
 }
 
 const JSON: &str = "Content-Type: application/json";
+const STRANGER: &str = "Origin: https://evil.example";
 
 async fn webhooks(relay: &Relay, seen: &mut Seen) {
     let good = json!({"account": "42", "platform": "acme"}).to_string();
@@ -216,7 +217,6 @@ async fn streams(relay: &Relay, seen: &mut Seen) {
     let of_page = [("authorization", good.trim_start_matches("Authorization: ")), ("origin", ORIGIN)];
     let ticket = relay.post("/v1/tickets", &of_page, b"").await.body["ticket"].as_str().unwrap().to_owned();
     let (in_url, with_ticket) = (format!("?token={}", token("42")), format!("?ticket={ticket}"));
-    const STRANGER: &str = "Origin: https://evil.example";
     let upgrade = ["Connection: Upgrade", "Upgrade: websocket"];
     let (version, key) = ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==");
     let [connection, websocket] = upgrade;
