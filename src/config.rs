@@ -323,7 +323,7 @@ limits! {
     /// Connections to one listener whose first request has not come; above it the one that waits longest is closed; 0: a quarter of the
     /// files that are kept for webhooks.
     waiting_connections_max: usize = 0;
-    /// The same of one address that is no trusted proxy.
+    /// The same of one address that is no trusted proxy; those count that have waited for a second.
     waiting_connections_per_address_max: usize = 64;
     /// Seconds that a client may leave bytes of ours unread, or its machine may leave them unacknowledged, before its connection is dropped.
     write_stall_s: u64 = 90;

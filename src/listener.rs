@@ -29,7 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     select,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
 };
 
 use crate::shutdown::Shutdown;
@@ -108,6 +108,9 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    if waiting.is_full() {
+                        yield_now().await;
+                    }
                     let (common, handle) = (Arc::clone(&common), handle.clone());
                     waiting.admit(peer.ip(), |turn| connections.spawn(serve(stream, peer, turn, common, handle)));
                 }

@@ -4,11 +4,15 @@
 //! Above a bound the connection that has waited longest is closed, not the newest. A sender of webhooks sends its request as soon as it is
 //! connected, so it waits for a moment only; whoever is here to fill the node is what has waited longest. Were the newest refused, as
 //! many silent connections as the bound would keep everybody else out, for nothing, as long as they like.
+//!
+//! A sender that opens many connections at once is given a moment to ask on them before its address is held to its bound; the
+//! listener's bound holds at once, but for those whose request has come and was not looked at yet.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
@@ -16,12 +20,15 @@ use tokio::task::AbortHandle;
 
 use crate::{config::network_of, metrics::KindLabel};
 
+/// For a sender that opens many connections at once to ask on each.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// The bounds of connections without a request, of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitingLimits {
     /// Of everybody.
     pub connections_max: usize,
-    /// Of one address; an IPv6 network of 64 bits is one.
+    /// Of one address, of those that have waited for a second; an IPv6 network of 64 bits is one.
     pub connections_per_address_max: usize,
 }
 
@@ -52,6 +59,7 @@ struct Line {
 struct Connection {
     /// None for a proxy's.
     address: Option<IpAddr>,
+    since: Instant,
     /// Ends it; there once its task is.
     task: Option<AbortHandle>,
 }
@@ -78,25 +86,36 @@ impl Waiting {
         }
     }
 
+    /// Whether the next connection will cost another one its place. Whoever asked already should be served first, to make room.
+    pub(super) fn is_full(&self) -> bool {
+        self.line().all.len() >= self.limits.connections_max
+    }
+
     fn join(&self, address: Option<IpAddr>) -> u64 {
+        let now = Instant::now();
         let mut line = self.line();
-        let of_address = address.and_then(|address| line.by_address.get(&address));
-        let of_address = of_address.filter(|numbers| numbers.len() >= self.limits.connections_per_address_max);
-        let longest = match of_address {
-            Some(numbers) => numbers.first().map(|number| (*number, "address")),
-            None if line.all.len() >= self.limits.connections_max => line.all.keys().next().map(|number| (*number, "listener")),
-            None => None,
-        };
-        let closes = longest.and_then(|(number, kind)| {
-            self.visitors.closed.get_or_create(&KindLabel { kind }).inc();
-            line.leave(number)
-        });
-        let number = line.join(address);
+        let mut closed = Vec::new();
+        while let Some(number) =
+            address.and_then(|address| line.longest_of(address, self.limits.connections_per_address_max, now))
+        {
+            closed.extend(self.close(&mut line, number, "address"));
+        }
+        if line.all.len() >= self.limits.connections_max
+            && let Some(number) = line.all.keys().next().copied()
+        {
+            closed.extend(self.close(&mut line, number, "listener"));
+        }
+        let number = line.join(address, now);
         drop(line);
-        if let Some(task) = closes {
+        for task in closed {
             task.abort();
         }
         number
+    }
+
+    fn close(&self, line: &mut Line, number: u64, kind: &'static str) -> Option<AbortHandle> {
+        self.visitors.closed.get_or_create(&KindLabel { kind }).inc();
+        line.leave(number)
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -105,9 +124,16 @@ impl Waiting {
 }
 
 impl Line {
-    fn join(&mut self, address: Option<IpAddr>) -> u64 {
+    /// Who of the address has waited longest, if too many have and that one had its moment.
+    fn longest_of(&self, address: IpAddr, connections_max: usize, now: Instant) -> Option<u64> {
+        let numbers = self.by_address.get(&address).filter(|numbers| numbers.len() >= connections_max)?;
+        let longest = *numbers.first()?;
+        (now.saturating_duration_since(self.all.get(&longest)?.since) >= MOMENT).then_some(longest)
+    }
+
+    fn join(&mut self, address: Option<IpAddr>, now: Instant) -> u64 {
         self.next += 1;
-        self.all.insert(self.next, Connection { address, task: None });
+        self.all.insert(self.next, Connection { address, since: now, task: None });
         if let Some(address) = address {
             self.by_address.entry(address).or_default().insert(self.next);
         }
