@@ -6,8 +6,10 @@
 mod framing;
 mod intake;
 mod socket;
+mod waiting;
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -27,7 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     select,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
 };
 
 use crate::shutdown::Shutdown;
@@ -35,6 +37,8 @@ use crate::shutdown::Shutdown;
 pub use intake::UpgradedLimits;
 use intake::{Intake, Upgraded};
 use socket::{Common, Socket};
+use waiting::{Turn, Waiting};
+pub use waiting::{Visitors, WaitingLimits};
 
 /// The bounds of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub struct ConnectionLimits {
     pub header_bytes_max: usize,
     /// How long a peer may leave our bytes unread, or its machine unacknowledged.
     pub write_stall: Duration,
+    /// Connections whose first request has not come.
+    pub waiting: WaitingLimits,
     /// What a client may send after an upgrade.
     pub upgraded: UpgradedLimits,
 }
@@ -86,12 +92,13 @@ impl Listener {
     /// Accepts until closing begins, then waits for the connections that there are. Each request goes to `handle` with its peer's address.
     ///
     /// The connections belong to this future: dropping it drops them.
-    pub async fn run<H, F>(self, handle: H, shutdown: Shutdown)
+    pub async fn run<H, F>(self, handle: H, visitors: Visitors, shutdown: Shutdown)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let common = Arc::new(Common { limits: self.limits, shutdown: shutdown.clone() });
+        let waiting = Waiting::new(self.limits.waiting, visitors);
         let mut connections = JoinSet::new();
         loop {
             let accepted = select! {
@@ -101,7 +108,11 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, Arc::clone(&common), handle.clone()));
+                    if waiting.is_full() {
+                        yield_now().await;
+                    }
+                    let (common, handle) = (Arc::clone(&common), handle.clone());
+                    waiting.admit(peer.ip(), |turn| connections.spawn(serve(stream, peer, turn, common, handle)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -115,7 +126,7 @@ impl Listener {
 }
 
 /// Serves one connection. Written so that the future holds each large part once: there are as many of it as there are streams.
-async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, common: Arc<Common>, handle: H)
+async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, turn: Turn, common: Arc<Common>, handle: H)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Response<Body>>,
@@ -123,10 +134,12 @@ where
     // A lone event must not wait for the next one.
     let _ = stream.set_nodelay(true);
     let upgraded = Upgraded::default();
-    let service = service_fn(|request| {
-        handle(request, peer).map(|response| {
+    let (upgrading, turn) = (&upgraded, Cell::new(Some(turn)));
+    let service = service_fn(move |request| {
+        drop(turn.take());
+        handle(request, peer).map(move |response| {
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                upgraded.store(true, Ordering::Relaxed);
+                upgrading.store(true, Ordering::Relaxed);
             }
             Ok::<_, Infallible>(response)
         })

@@ -15,11 +15,12 @@ use axum::{
     extract::ws::{CloseFrame, Message, WebSocket},
     routing::any,
 };
+use prometheus_client::metrics::family::Family;
 use tower_service::Service as _;
 
 use super::*;
 use crate::{
-    listener::{ConnectionLimits, Listener, UpgradedLimits},
+    listener::{ConnectionLimits, Listener, UpgradedLimits, Visitors, WaitingLimits},
     shutdown::Shutdown,
 };
 
@@ -53,6 +54,7 @@ fn listener() -> Listener {
         read_timeout: std::time::Duration::from_secs(10),
         header_bytes_max: 16_384,
         write_stall: std::time::Duration::from_secs(10),
+        waiting: WaitingLimits { connections_max: 1_000, connections_per_address_max: 1_000 },
         upgraded: UpgradedLimits { bytes_per_s_max: u32::MAX, bytes_burst_max: u32::MAX },
     };
     Listener::bind("127.0.0.1:0".parse().unwrap(), limits).unwrap()
@@ -84,7 +86,8 @@ async fn autobahn_finds_nothing_wrong() {
         let mut router = router.clone();
         async move { router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {}) }
     };
-    shutdown.spawn(listener.run(handle, shutdown.clone()));
+    let visitors = Visitors { is_shared: Arc::new(|_| false), closed: Family::default() };
+    shutdown.spawn(listener.run(handle, visitors, shutdown.clone()));
 
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let reports = tempfile::tempdir().unwrap();
