@@ -17,13 +17,14 @@ pub mod ticket;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 
 use crate::{
     event::{Timestamp, UserKey},
     protocol::CloseCode,
+    telemetry::REFUSALS,
 };
 
 pub use credentials::{Credentials, Prepared};
@@ -151,6 +152,13 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Tells the log, as often as strangers may.
+    pub fn log(self) {
+        if REFUSALS.admit("credentials refused", "", self.close_code().reason(), Instant::now()) {
+            tracing::info!(reason = %self, "credentials refused");
+        }
+    }
+
     /// The code that the session ends with.
     pub fn close_code(self) -> CloseCode {
         match self {

@@ -31,7 +31,7 @@ use crate::event::Timestamp;
 pub use broadcast::{Broadcast, Shown};
 pub use mapping::Mapping;
 pub use mistake::{Mistake, Mistakes};
-pub use network::Network;
+pub use network::{Network, network_of};
 
 /// Everything that `serve` needs to know.
 #[derive(Clone, Debug, Serialize)]
@@ -275,6 +275,8 @@ pub struct Log {
     pub filter: String,
     /// One JSON object a line, or text for people.
     pub format: LogFormat,
+    /// Lines a second about webhooks that are refused for the same reason, and about credentials; the rest is counted in one line.
+    pub refusals_per_s_max: u32,
 }
 
 /// The form of log lines.
@@ -288,7 +290,8 @@ pub enum LogFormat {
 }
 
 /// The limits whose zero is no mistake: no limit of its own, or keep none.
-const ZERO_HAS_A_MEANING: [&str; 4] = ["sessions_max", "dead_letters_max", "captured_deliveries_max", "captured_body_bytes_max"];
+const ZERO_HAS_A_MEANING: [&str; 5] =
+    ["waiting_connections_max", "sessions_max", "dead_letters_max", "captured_deliveries_max", "captured_body_bytes_max"];
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:literal;)*) => {
@@ -322,6 +325,11 @@ limits! {
     uri_bytes_max: usize = 8_192;
     /// Seconds within which a request's head, and then its body, must have arrived.
     read_timeout_s: u64 = 10;
+    /// Connections to one listener whose first request has not come; above it the one that waits longest is closed; 0: a quarter of the
+    /// files that are kept for webhooks.
+    waiting_connections_max: usize = 0;
+    /// The same of one address that is no trusted proxy; those count that have waited for a second.
+    waiting_connections_per_address_max: usize = 64;
     /// Seconds that a client may leave bytes of ours unread, or its machine may leave them unacknowledged, before its connection is dropped.
     write_stall_s: u64 = 90;
     /// Bytes of a webhook's body; above it 413.

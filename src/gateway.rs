@@ -37,12 +37,13 @@ use crate::{
         admission::{Admission, AdmissionLimits},
     },
     ingest::Ingest,
-    listener::{ConnectionLimits, Listener, UpgradedLimits, no_lane},
+    listener::{ConnectionLimits, Listener, UpgradedLimits, Visitors, WaitingLimits, no_lane},
     metrics::Metrics,
     probe::Probe,
     protocol::{Close, CloseCode},
     shutdown::Shutdown,
     swap::Swap,
+    telemetry::REFUSALS,
     transport::{StreamLimits, Streams},
 };
 
@@ -57,6 +58,7 @@ pub struct Gateway {
     edge: EdgeLimits,
     engine: Arc<dyn Engine>,
     hub: Arc<Hub>,
+    visitors: Visitors,
     admission: Arc<Admission>,
     shutdown: Shutdown,
     drain_window: Duration,
@@ -151,6 +153,11 @@ impl Gateway {
             shutdown: shutdown.clone(),
             clock: clock::now,
         });
+        let behind = Arc::clone(&public);
+        let visitors = Visitors {
+            is_shared: Arc::new(move |address| behind.settings.get().client_address.trusts(address)),
+            closed: metrics.waiting_closed.clone(),
+        };
         let probe = Probe::new(Arc::clone(&hub), Arc::clone(&engine));
         let api = Api {
             ingest,
@@ -172,6 +179,7 @@ impl Gateway {
             edge,
             engine,
             hub,
+            visitors,
             admission,
             shutdown,
             drain_window,
@@ -213,16 +221,16 @@ impl Gateway {
 
     /// Serves until `stop` resolves; then drains, closes the log, and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { public, state, admin, edge, engine, hub, admission, shutdown, drain_window, reloader: _ } = self;
+        let Self { public, state, admin, edge, engine, hub, visitors, admission, shutdown, drain_window, reloader: _ } = self;
         let by_routes = |router| {
             let router = Arc::new(router);
             move |request, peer| http::answer(&router, edge, request, peer)
         };
         let (listener, router) = public;
         let lane = move |connection| http::lane(Arc::clone(&state), edge, connection);
-        shutdown.spawn(listener.run(lane, by_routes(router), shutdown.clone()));
+        shutdown.spawn(listener.run(lane, by_routes(router), visitors.clone(), shutdown.clone()));
         let (listener, router) = admin;
-        shutdown.spawn(listener.run(no_lane, by_routes(router), shutdown.clone()));
+        shutdown.spawn(listener.run(no_lane, by_routes(router), visitors, shutdown.clone()));
         shutdown.spawn(tidy(Arc::clone(&engine), admission, shutdown.clone()));
 
         stop.await;
@@ -264,7 +272,7 @@ async fn drain(hub: &Hub, window: Duration) {
     }
 }
 
-/// Forgets what is old: events past their retention, addresses that have gone.
+/// Forgets what is old: events past their retention, addresses that have gone, refusals that were not logged.
 async fn tidy(engine: Arc<dyn Engine>, admission: Arc<Admission>, shutdown: Shutdown) {
     const EVERY: Duration = Duration::from_secs(1);
     let mut ticks = interval(EVERY);
@@ -275,6 +283,7 @@ async fn tidy(engine: Arc<dyn Engine>, admission: Arc<Admission>, shutdown: Shut
             () = shutdown.closing() => return,
         }
         admission.forget_idle(Instant::now());
+        REFUSALS.sum_up(Instant::now());
         if let Err(error) = engine.retain(clock::now()).await {
             tracing::warn!(%error, "retention could not be applied; it is tried again");
         }
@@ -305,6 +314,14 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
         read_timeout: Duration::from_secs(limits.read_timeout_s),
         header_bytes_max: limits.header_bytes_max,
         write_stall: Duration::from_secs(limits.write_stall_s),
+        waiting: WaitingLimits {
+            connections_max: if limits.waiting_connections_max == 0 {
+                reserved_files() / 4
+            } else {
+                limits.waiting_connections_max
+            },
+            connections_per_address_max: limits.waiting_connections_per_address_max,
+        },
         upgraded: UpgradedLimits {
             bytes_per_s_max: limits.client_bytes_per_s_max,
             bytes_burst_max: limits.client_bytes_burst_max,
@@ -357,14 +374,23 @@ fn admission_limits(limits: &Limits) -> AdmissionLimits {
     }
 }
 
-/// Every session is an open file, and so is every webhook's connection: a tenth, at least 256, is kept for those and for the log.
+/// Every session is an open file, and so is every webhook's connection.
 fn sessions_by_file_limit() -> usize {
-    const RESERVE_MIN: u64 = 256;
+    open_files().saturating_sub(reserved_files()).max(1)
+}
+
+/// Open files that are kept from sessions for webhooks and for the log. Connections that have not asked for anything yet may take a quarter
+/// on each listener, so that half is left whoever comes.
+fn reserved_files() -> usize {
+    const RESERVE_MIN: usize = 256;
+    (open_files() / 10).max(RESERVE_MIN)
+}
+
+fn open_files() -> usize {
     let (_, hard) = rlimit::Resource::NOFILE.get().unwrap_or((1_024, 1_024));
     // The soft limit is a shell's default; the hard one is what the operator allows.
     let files = rlimit::increase_nofile_limit(hard).unwrap_or(1_024);
-    let sessions = files.saturating_sub((files / 10).max(RESERVE_MIN)).max(1);
-    usize::try_from(sessions).unwrap_or(usize::MAX)
+    usize::try_from(files).unwrap_or(usize::MAX)
 }
 
 fn stream_limits(limits: &Limits) -> StreamLimits {

@@ -31,6 +31,7 @@ use crate::{
     event::{Delivery, Draft, EventType, Position, Timestamp, UserKey},
     metrics::{KindLabel, Metrics, WebhookLabels},
     swap::Swap,
+    telemetry::REFUSALS,
 };
 
 pub use inspect::{Inspected, Wanted};
@@ -187,8 +188,11 @@ impl Ingest {
                 self.metrics.publish_seconds.observe(received.elapsed().as_secs_f64());
             }
             Err(refused) => {
-                self.counter(source, refused.code()).inc();
-                tracing::warn!(source = source.name, code = refused.code(), reason = %refused, "webhook refused");
+                let code = refused.code();
+                self.counter(source, code).inc();
+                if REFUSALS.admit("webhook refused", &source.name, code, Instant::now()) {
+                    tracing::warn!(source = source.name, code, reason = %refused, "webhook refused");
+                }
             }
         }
         result
@@ -230,6 +234,9 @@ impl Ingest {
                 }
                 Some(Repetition::OtherBody) => {
                     self.metrics.repetitions.get_or_create(&KindLabel { kind: "other_body" }).inc();
+                    if !REFUSALS.admit("repetition", source, "other_body", Instant::now()) {
+                        continue;
+                    }
                     tracing::warn!(
                         source,
                         first = %event.position,

@@ -7,8 +7,10 @@ mod connection;
 mod framing;
 mod intake;
 mod socket;
+mod waiting;
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -28,7 +30,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     select,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
 };
 
 use crate::shutdown::Shutdown;
@@ -38,6 +40,8 @@ pub use intake::UpgradedLimits;
 use intake::{Intake, Upgraded};
 use socket::Common;
 pub use socket::Socket;
+use waiting::{Turn, Waiting};
+pub use waiting::{Visitors, WaitingLimits};
 
 /// The bounds of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,8 @@ pub struct ConnectionLimits {
     pub header_bytes_max: usize,
     /// How long a peer may leave our bytes unread, or its machine unacknowledged.
     pub write_stall: Duration,
+    /// Connections whose first request has not come.
+    pub waiting: WaitingLimits,
     /// What a client may send after an upgrade.
     pub upgraded: UpgradedLimits,
 }
@@ -90,7 +96,7 @@ impl Listener {
     /// it leaves goes to `handle`, with its peer's address.
     ///
     /// The connections belong to this future: dropping it drops them.
-    pub async fn run<L, G, H, F>(self, lane: L, handle: H, shutdown: Shutdown)
+    pub async fn run<L, G, H, F>(self, lane: L, handle: H, visitors: Visitors, shutdown: Shutdown)
     where
         L: Fn(Connection) -> G + Clone + Send + Sync + 'static,
         G: Future<Output = Leave> + Send + 'static,
@@ -98,6 +104,7 @@ impl Listener {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let common = Arc::new(Common { limits: self.limits, shutdown: shutdown.clone() });
+        let waiting = Waiting::new(self.limits.waiting, visitors);
         let mut connections = JoinSet::new();
         loop {
             let accepted = select! {
@@ -107,7 +114,11 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, Arc::clone(&common), lane.clone(), handle.clone()));
+                    if waiting.is_full() {
+                        yield_now().await;
+                    }
+                    let (common, lane, handle) = (Arc::clone(&common), lane.clone(), handle.clone());
+                    waiting.admit(peer.ip(), |turn| connections.spawn(serve(stream, peer, turn, common, lane, handle)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -121,6 +132,7 @@ impl Listener {
 }
 
 /// How a connection's requests end to be read by us.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Leave {
     /// What comes next is hyper's to read.
     ToHyper(Connection),
@@ -137,7 +149,7 @@ pub async fn no_lane(connection: Connection) -> Leave {
 
 /// Serves one connection. Each stage has a box of its own, because there are as many of this future as there are streams, and a stream
 /// should not keep the room that its requests needed.
-async fn serve<L, G, H, F>(stream: TcpStream, peer: SocketAddr, common: Arc<Common>, lane: L, handle: H)
+async fn serve<L, G, H, F>(stream: TcpStream, peer: SocketAddr, turn: Turn, common: Arc<Common>, lane: L, handle: H)
 where
     L: Fn(Connection) -> G,
     G: Future<Output = Leave>,
@@ -148,23 +160,27 @@ where
     let _ = stream.set_nodelay(true);
     let upgraded = Upgraded::default();
     let socket = Socket::new(stream, Arc::clone(&common), Intake::new(Upgraded::clone(&upgraded)));
-    let left = Box::pin(lane(Connection::new(socket, peer, Arc::clone(&common)))).await;
+    let left = Box::pin(lane(Connection::new(socket, peer, turn, Arc::clone(&common)))).await;
     match left {
-        Leave::ToHyper(connection) => Box::pin(serve_by_hyper(connection.into_socket(), peer, common, upgraded, handle)).await,
+        Leave::ToHyper(connection) => Box::pin(serve_by_hyper(connection, common, upgraded, handle)).await,
         Leave::AsStream(stream) => stream.await,
         Leave::Closed => {}
     }
 }
 
-async fn serve_by_hyper<H, F>(socket: Socket, peer: SocketAddr, common: Arc<Common>, upgraded: Upgraded, handle: H)
+async fn serve_by_hyper<H, F>(connection: Connection, common: Arc<Common>, upgraded: Upgraded, handle: H)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
-    let service = service_fn(|request| {
-        handle(request, peer).map(|response| {
+    let peer = connection.peer();
+    let (socket, turn) = connection.into_parts();
+    let (upgrading, turn) = (&upgraded, Cell::new(turn));
+    let service = service_fn(move |request| {
+        drop(turn.take());
+        handle(request, peer).map(move |response| {
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                upgraded.store(true, Ordering::Relaxed);
+                upgrading.store(true, Ordering::Relaxed);
             }
             Ok::<_, Infallible>(response)
         })

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub closed: Family<CodeLabel, Counter>,
     /// Streams that were refused before they became sessions, by HTTP status or close code.
     pub refused: Family<CodeLabel, Counter>,
+    /// Connections that were closed because too many had not asked for anything yet: of their `address`, or of the `listener`.
+    pub waiting_closed: Family<KindLabel, Counter>,
     /// Events sent from the log to sessions that had missed them.
     pub replayed: Counter,
     /// Fetches of key sets: `loaded`, or `refused` for whatever reason.
@@ -118,6 +120,7 @@ impl Default for Metrics {
             opened: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
+            waiting_closed: Family::default(),
             replayed: Counter::default(),
             key_sets: Family::default(),
         };
@@ -125,6 +128,9 @@ impl Default for Metrics {
         // There from the start, so that the first refusal is a rise from zero.
         for kind in ["loaded", "refused"] {
             drop(metrics.key_sets.get_or_create(&KindLabel { kind }));
+        }
+        for kind in ["address", "listener"] {
+            drop(metrics.waiting_closed.get_or_create(&KindLabel { kind }));
         }
         metrics
     }
@@ -148,6 +154,8 @@ impl Metrics {
         r.register("sessions_opened", "Sessions begun, by how they stood to their cursor", self.opened.clone());
         r.register("sessions_closed", "Sessions ended, by close code; 0: the client left", self.closed.clone());
         r.register("streams_refused", "Streams refused before they became sessions", self.refused.clone());
+        let closed = self.waiting_closed.clone();
+        r.register("waiting_connections_closed", "Connections closed because too many had not asked for anything yet", closed);
         r.register("events_replayed", "Events sent from the log to sessions that had missed them", self.replayed.clone());
         r.register("key_set_fetches", "Fetches of key sets: loaded, or refused for whatever reason", self.key_sets.clone());
     }

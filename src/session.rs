@@ -11,6 +11,7 @@ use crate::{
     event::{EventType, Position},
     hub::{Arrival, Hub, Mail, Mailbox},
     protocol::{Close, CloseCode, Frame, GapReason, Resume},
+    telemetry::REFUSALS,
 };
 
 /// A session from its first frame on.
@@ -156,7 +157,10 @@ fn log_failed(error: &EngineError) -> CloseCode {
     match error {
         EngineError::Closed => CloseCode::Draining,
         EngineError::Unavailable(reason) => {
-            tracing::error!(%reason, "the log cannot be read");
+            // Every session says so at once.
+            if REFUSALS.admit("the log cannot be read", "", "state_replaced", Instant::now()) {
+                tracing::error!(%reason, "the log cannot be read");
+            }
             CloseCode::StateReplaced
         }
     }

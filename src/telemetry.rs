@@ -3,12 +3,16 @@
 //! Ids and names come from strangers. A line break in one would forge a log line, and an escape sequence would act on the terminal of
 //! whoever reads the log, so every control character is written as `\u001b` is.
 
+mod refusals;
+
 use std::io::{self, Write};
 
 use tracing::Subscriber;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::config::{Log, LogFormat};
+
+pub use refusals::{REFUSALS, Refusals};
 
 /// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,7 @@ pub enum TelemetryError {
 
 /// Sends the whole process's log to standard error. Once per process.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    REFUSALS.set_limit(log.refusals_per_s_max);
     Ok(tracing::subscriber::set_global_default(subscriber(log, io::stderr)?)?)
 }
 
@@ -97,14 +102,19 @@ mod tests {
 
     /// What is written when `user` is logged as a value, as a quoted value, in the message, and in an error.
     fn logged(format: LogFormat, user: &str) -> String {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let log = Log { filter: "info".to_owned(), format };
-        let subscriber = subscriber(&log, Shared(Arc::clone(&written))).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
+        log_of(format, || {
             let error: &(dyn std::error::Error + 'static) = &io::Error::other(user.to_owned());
             tracing::info!(user = %user, quoted = ?user, plain = user, error, "hello {user}");
             tracing::debug!("not shown");
-        });
+        })
+    }
+
+    /// What is written while `talk` runs.
+    pub(super) fn log_of(format: LogFormat, talk: impl FnOnce()) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let log = Log { filter: "info".to_owned(), format, refusals_per_s_max: 1 };
+        let subscriber = subscriber(&log, Shared(Arc::clone(&written))).unwrap();
+        tracing::subscriber::with_default(subscriber, talk);
         String::from_utf8(written.lock().unwrap().clone()).unwrap()
     }
 

@@ -181,6 +181,6 @@ impl Drop for Counted {
 
 /// Refused credentials are told by a code; why exactly is for the log alone.
 fn rejected(rejection: Rejection) -> Close {
-    tracing::info!(reason = %rejection, "credentials refused");
+    rejection.log();
     rejection.close_code().into()
 }

@@ -1,6 +1,10 @@
 //! Networks of addresses, such as those that proxies stand in.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// An IP network, `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,17 @@ fn first_address(address: IpAddr, prefix: u8) -> IpAddr {
             let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix)).unwrap_or(0);
             IpAddr::V6((ip.to_bits() & mask).into())
         }
+    }
+}
+
+/// What counts as one address: an IPv6 network of 64 bits is one customer's, and IPv4 in IPv6 is IPv4.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -125,5 +125,6 @@ fn log(s: &Section<'_>) -> Result<Log, Reported> {
     let filter = s.required("filter", "filter = \"info\"", values::log_filter);
     let formats = &[("json", LogFormat::Json), ("text", LogFormat::Text)];
     let format = s.required("format", "format = \"json\"", choice(formats));
-    Ok(Log { filter: filter?, format: format? })
+    let refusals_per_s_max = s.required("refusals_per_s_max", "refusals_per_s_max = 10", count(1));
+    Ok(Log { filter: filter?, format: format?, refusals_per_s_max: refusals_per_s_max? })
 }

@@ -81,7 +81,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(config.sources[0].delivery_id_window, Duration::from_hours(24));
     assert_eq!((config.sources[0].mapping.clone(), config.sources[0].broadcast.clone()), (Mapping::default(), Vec::new()));
     assert_eq!(config.limits, Limits::default());
-    assert_eq!(config.log, Log { filter: "info".to_owned(), format: LogFormat::Json });
+    assert_eq!(config.log, Log { filter: "info".to_owned(), format: LogFormat::Json, refusals_per_s_max: 10 });
 }
 
 #[test]

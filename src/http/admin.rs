@@ -75,7 +75,8 @@ pub fn routes(state: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
-        .route("/openapi.json", get(openapi))
+        .route("/openapi.json", get(async || described(include_str!("admin/openapi.json"))))
+        .route("/openapi-public.json", get(async || described(include_str!("openapi.json"))))
         .nest("/admin/v1", api(&state.api))
         .merge(inspector::routes())
         .fallback(async || Problem::not_found())
@@ -95,15 +96,15 @@ fn api(state: &Arc<Api>) -> Router<Arc<Admin>> {
         .route("/events/{id}/replay", post(events::replay))
         .route("/publish", post(events::publish))
         .route("/learn", get(learn::show))
-        .merge(revocations::routes(&state.revoking))
+        .route("/revocations", get(revocations::list).post(revocations::revoke).delete(revocations::forget))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(state), guard::watch))
         .with_state(Arc::clone(state))
 }
 
-async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("admin/openapi.json"))
+fn described(document: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], document)
 }
 
 /// A log that cannot be read is told like one that cannot be written.

@@ -227,7 +227,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 /// 401, or 403 for credentials that are good elsewhere. Why exactly is for the log alone.
 pub(super) fn unauthorized(rejection: Option<Rejection>) -> Problem {
     if let Some(rejection) = rejection {
-        tracing::info!(reason = %rejection, "credentials refused");
+        rejection.log();
     }
     let (code, message) = match rejection {
         None => ("token_missing", "a token is needed"),

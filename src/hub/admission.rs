@@ -1,7 +1,7 @@
 //! How many sessions one address, and the whole node, may have. A place is given back by dropping it.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
 
 use dashmap::{DashMap, mapref::entry::Entry};
 
-use crate::swap::Swap;
+use crate::{config::network_of, swap::Swap};
 
 /// The bounds of [`Admission`].
 #[derive(Clone, Copy, Debug)]
@@ -143,17 +143,6 @@ impl Drop for Place {
         if let Entry::Occupied(mut entry) = self.admission.addresses.entry(self.address) {
             entry.get_mut().sessions -= 1;
         }
-    }
-}
-
-/// What counts as one address: an IPv6 network of 64 bits is one customer's, and IPv4 in IPv6 is IPv4.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -16,7 +16,10 @@ use tokio::{
 };
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::socket::{Common, Socket};
+use super::{
+    socket::{Common, Socket},
+    waiting::Turn,
+};
 
 /// A connection between two requests, or in the middle of one.
 pub struct Connection {
@@ -24,6 +27,8 @@ pub struct Connection {
     /// Read, and not taken yet.
     buffer: BytesMut,
     peer: SocketAddr,
+    /// Held until the first request has come.
+    turn: Option<Turn>,
     common: Arc<Common>,
     /// Goes off at the latest when a request has to be there. Rearmed only when it goes off too early, since most requests are quick.
     alarm: Pin<Box<Sleep>>,
@@ -67,10 +72,10 @@ impl Connection {
     /// Requests with more fields are hyper's, and then too many for most limits.
     const FIELDS_MAX: usize = 64;
 
-    pub(super) fn new(socket: Socket, peer: SocketAddr, common: Arc<Common>) -> Self {
+    pub(super) fn new(socket: Socket, peer: SocketAddr, turn: Turn, common: Arc<Common>) -> Self {
         let alarm = Box::pin(sleep_until(Instant::now() + common.limits.read_timeout));
         let closing = Box::pin(common.shutdown.closing_owned());
-        Self { socket, buffer: BytesMut::new(), peer, common, alarm, closing }
+        Self { socket, buffer: BytesMut::new(), peer, turn: Some(turn), common, alarm, closing }
     }
 
     /// Who is at the other end.
@@ -88,7 +93,10 @@ impl Connection {
         let deadline = Instant::now() + self.common.limits.read_timeout;
         loop {
             match self.parse(wanted) {
-                Parsed::Request(request) => return Heard::Request(request),
+                Parsed::Request(request) => {
+                    self.turn = None;
+                    return Heard::Request(request);
+                }
                 Parsed::Other => return Heard::Other,
                 Parsed::Partial if self.buffer.len() >= self.common.limits.header_bytes_max => return Heard::Other,
                 Parsed::Partial => {}
@@ -146,9 +154,14 @@ impl Connection {
     }
 
     /// The socket, from which what was read and not taken is read again.
-    pub fn into_socket(mut self) -> Socket {
+    pub fn into_socket(self) -> Socket {
+        self.into_parts().0
+    }
+
+    /// The same, and the place among those that wait, if no request has come yet.
+    pub(super) fn into_parts(mut self) -> (Socket, Option<Turn>) {
         self.socket.unread(self.buffer);
-        self.socket
+        (self.socket, self.turn)
     }
 
     /// Takes the head of a plain request from the buffer; and nothing else.

@@ -31,6 +31,8 @@ pub struct Socket {
     stalled: Option<Pin<Box<Sleep>>>,
     /// The peer has closed or reset: there is nobody to say goodbye to.
     peer_left: bool,
+    /// Something was said, which a goodbye has to protect.
+    spoken: bool,
 }
 
 /// What all sockets of a listener share.
@@ -41,7 +43,7 @@ pub(super) struct Common {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, common: Arc<Common>, intake: Intake) -> Self {
-        Self { stream: Some(stream), common, intake, unread: None, stalled: None, peer_left: false }
+        Self { stream: Some(stream), common, intake, unread: None, stalled: None, peer_left: false, spoken: false }
     }
 
     /// Puts back what was read.
@@ -63,6 +65,7 @@ impl Socket {
         if let Poll::Ready(written) = written {
             self.stalled = None;
             self.peer_left |= written.is_err();
+            self.spoken = true;
             return Poll::Ready(written);
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.common.limits.write_stall)));
@@ -76,6 +79,7 @@ impl Drop for Socket {
     /// A peer that sent more than was read would be reset by a plain close, and might lose the answer that says why.
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take()
+            && self.spoken
             && !self.peer_left
             && Handle::try_current().is_ok()
         {
@@ -159,11 +163,16 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::listener::intake::{Upgraded, UpgradedLimits};
+    use crate::listener::{
+        WaitingLimits,
+        intake::{Upgraded, UpgradedLimits},
+    };
 
     fn common(write_stall: Duration) -> Arc<Common> {
         let upgraded = UpgradedLimits { bytes_per_s_max: 1, bytes_burst_max: 1 };
-        let limits = ConnectionLimits { read_timeout: Duration::from_secs(1), header_bytes_max: 1, write_stall, upgraded };
+        let waiting = WaitingLimits { connections_max: 1, connections_per_address_max: 1 };
+        let limits =
+            ConnectionLimits { read_timeout: Duration::from_secs(1), header_bytes_max: 1, write_stall, waiting, upgraded };
         Arc::new(Common { limits, shutdown: Shutdown::default() })
     }
 

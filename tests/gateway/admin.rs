@@ -375,7 +375,7 @@ async fn what_is_forced_is_new() {
 async fn no_secret_is_in_any_answer_or_log() {
     let shared = "shared-secret-of-another-source";
     let log = Written::default();
-    let settings = Log { filter: "claimr_relay=trace".to_owned(), format: LogFormat::Text };
+    let settings = Log { filter: "claimr_relay=trace".to_owned(), format: LogFormat::Text, refusals_per_s_max: 10 };
     let _logging = tracing::subscriber::set_default(telemetry::subscriber(&settings, log.clone()).unwrap());
     let relay = Relay::with(&format!(
         "sources.secrets = [{{ value = \"{HOOK_SECRET}\" }}, {{ value = \"{shared}\" }}]\nadmin.token = {{ value = \"{TOKEN}\" }}"

@@ -31,7 +31,7 @@ pub(crate) use clients::{Dial, Sse, WebSocket};
 pub(crate) use issuer::{Issuer, SigningKey};
 pub(crate) use process::Process;
 pub(crate) use program::{Said, claimr_relay, shell};
-pub(crate) use raw::{Raw, RawSocket, frame};
+pub(crate) use raw::{Raw, RawAnswer, RawSocket, frame};
 
 /// After this, what is waited for will not come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

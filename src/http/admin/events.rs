@@ -27,8 +27,8 @@ use crate::{
 const KEYS_MAX: usize = 64;
 /// Campaigns of one event.
 const CAMPAIGNS_MAX: usize = 64;
-/// Bytes of an event's name, and of its id.
-const TEXT_BYTES_MAX: usize = 256;
+/// Characters of an event's name, and of its id.
+const TEXT_CHARACTERS_MAX: usize = 256;
 /// Bytes of a request beside its data.
 const REST_BYTES_MAX: usize = 32 * 1024;
 
@@ -63,9 +63,10 @@ pub(super) async fn publish(State(api): State<Arc<Api>>, body: Body) -> Result<A
     let keys = keys(&api, &own)?;
     let campaigns = campaigns(&own)?;
     let kind = EventType::new(&own.r#type).ok_or_else(|| invalid("\"type\" is 1 to 64 of [A-Za-z0-9_.-]"))?;
-    let is_short = |text: &Option<String>| text.as_ref().is_none_or(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()));
+    let is_short =
+        |text: &Option<String>| text.as_ref().is_none_or(|text| (1..=TEXT_CHARACTERS_MAX).contains(&text.chars().count()));
     if !is_short(&own.name) || !is_short(&own.id) {
-        return Err(invalid("\"name\" and \"id\" are 1 to 256 bytes"));
+        return Err(invalid("\"name\" and \"id\" are 1 to 256 characters"));
     }
     let event = OwnEvent { keys, campaigns, kind, data, name: own.name.as_deref(), points: own.points, id: own.id.as_deref() };
     Ok(api.ingest.publish(event, (api.clock)(), received).await.map(Answer)?)

@@ -14,6 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
@@ -108,12 +109,16 @@ pub(super) async fn watch(State(api): State<Arc<Api>>, request: Request, next: N
 
 /// Reads a JSON body of at most `bytes_max`.
 pub(super) async fn json<T: DeserializeOwned>(api: &Api, body: Body, bytes_max: usize) -> Result<T, Problem> {
+    serde_json::from_slice(&bytes(api, body, bytes_max).await?).map_err(|error| invalid(error.to_string()))
+}
+
+/// Reads a body of at most `bytes_max`.
+pub(super) async fn bytes(api: &Api, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let reading = axum::body::to_bytes(body, bytes_max);
     let body = tokio::time::timeout(api.read_timeout, reading)
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time"))?;
-    let body = body.map_err(|_| Problem::too_large())?;
-    serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))
+    body.map_err(|_| Problem::too_large())
 }
 
 /// What an operator sent is wrong.

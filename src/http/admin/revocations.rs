@@ -3,25 +3,23 @@
 use std::{sync::Arc, time::UNIX_EPOCH};
 
 use axum::{
-    Json, Router,
-    extract::{
-        Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
+    Json,
+    body::Body,
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse as _, Response},
-    routing::get,
 };
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use super::super::Problem;
+use super::{Api, guard::bytes};
 use crate::{
     auth::{
         Credentials,
         revocations::{Revocation, Subject},
     },
     event::{Timestamp, UserKey},
+    http::Problem,
     hub::Hub,
 };
 
@@ -35,15 +33,13 @@ pub struct Revoking {
     pub clock: fn() -> Timestamp,
 }
 
-/// The routes, to stand below `/admin/v1` and behind the admin token.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(state: &Arc<Revoking>) -> Router<S> {
-    Router::new().route("/revocations", get(list).post(revoke).delete(forget)).with_state(Arc::clone(state))
-}
+/// Bytes of a request: a jti or a user key, and a moment.
+const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
 /// Exactly one of the two.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
     user: Option<String>,
     jti: Option<String>,
     until: Option<Moment>,
@@ -76,23 +72,25 @@ struct Revoked {
 }
 
 #[derive(Serialize)]
-struct Listed {
+pub(super) struct Listed {
     revocations: Vec<Shown>,
 }
 
 #[derive(Serialize)]
-struct Forgotten {
+pub(super) struct Forgotten {
     forgotten: bool,
 }
 
-async fn list(State(state): State<Arc<Revoking>>) -> Json<Listed> {
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Listed> {
+    let state = &api.revoking;
     let revocations = state.credentials.revocations().list((state.clock)());
     Json(Listed { revocations: revocations.into_iter().map(Shown::from).collect() })
 }
 
 /// In force first, then the sessions, then the disk: whatever fails later, the token is refused from now on.
-async fn revoke(State(state): State<Arc<Revoking>>, wanted: Result<Json<Wanted>, JsonRejection>) -> Result<Response, Problem> {
-    let Json(wanted) = wanted.map_err(|_| unreadable())?;
+pub(super) async fn revoke(State(api): State<Arc<Api>>, body: Body) -> Result<Response, Problem> {
+    let wanted = Wanted::read(&bytes(&api, body, REQUEST_BYTES_MAX).await?)?;
+    let state = &api.revoking;
     let now = (state.clock)();
     let credentials = &state.credentials;
     let until = match &wanted.until {
@@ -103,7 +101,7 @@ async fn revoke(State(state): State<Arc<Revoking>>, wanted: Result<Json<Wanted>,
         // Until then every token of before has expired, by whoever's clock.
         None => now.plus(credentials.token_life_max()).plus(2 * credentials.leeway()),
     };
-    let revocation = Revocation { subject: wanted.subject(&state)?, at: now, until };
+    let revocation = Revocation { subject: wanted.subject(state)?, at: now, until };
     credentials.revocations().add(revocation.clone(), now).map_err(|_| {
         Problem::new(
             StatusCode::CONFLICT,
@@ -113,22 +111,27 @@ async fn revoke(State(state): State<Arc<Revoking>>, wanted: Result<Json<Wanted>,
     })?;
     let sessions_closed = state.hub.revoke(&revocation);
     tracing::info!(subject = ?revocation.subject, sessions_closed, "revoked");
-    save(&state).await?;
+    save(state).await?;
     Ok((StatusCode::CREATED, Json(Revoked { revocation: revocation.into(), sessions_closed })).into_response())
 }
 
 /// Names the revocation in the query, `?user=…` or `?jti=…`, or in JSON as it was made. Forgetting twice is no mistake.
-async fn forget(
-    State(state): State<Arc<Revoking>>,
+pub(super) async fn forget(
+    State(api): State<Arc<Api>>,
     query: Result<Query<Wanted>, QueryRejection>,
-    body: Result<Option<Json<Wanted>>, JsonRejection>,
+    body: Body,
 ) -> Result<Json<Forgotten>, Problem> {
-    let (Query(query), body) = (query.map_err(|_| unreadable())?, body.map_err(|_| unreadable())?);
-    let wanted = body.map_or(query, |Json(body)| body);
-    let subject = wanted.subject(&state)?;
+    let (Query(query), body) = (query.map_err(|_| unreadable())?, bytes(&api, body, REQUEST_BYTES_MAX).await?);
+    let wanted = match (query.is_empty(), body.is_empty()) {
+        (_, true) => query,
+        (true, false) => Wanted::read(&body)?,
+        (false, false) => return Err(unreadable()),
+    };
+    let state = &api.revoking;
+    let subject = wanted.subject(state)?;
     let forgotten = state.credentials.revocations().remove(&subject);
     tracing::info!(?subject, forgotten, "revocation taken back");
-    save(&state).await?;
+    save(state).await?;
     Ok(Json(Forgotten { forgotten }))
 }
 
@@ -147,6 +150,14 @@ fn unreadable() -> Problem {
 }
 
 impl Wanted {
+    fn is_empty(&self) -> bool {
+        self.user.is_none() && self.jti.is_none() && self.until.is_none()
+    }
+
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(body).map_err(|_| unreadable())
+    }
+
     fn subject(&self, state: &Revoking) -> Result<Subject, Problem> {
         match (&self.user, &self.jti) {
             (Some(user), None) => {

@@ -11,12 +11,13 @@ use std::{
 
 use bytes::BytesMut;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use prometheus_client::metrics::family::Family;
 use tokio::io::AsyncWriteExt as _;
 use tungstenite::{Message, protocol::CloseFrame};
 
 use super::*;
 use crate::{
-    listener::{Connection, ConnectionLimits, Heard, Leave, Listener, UpgradedLimits},
+    listener::{Connection, ConnectionLimits, Heard, Leave, Listener, UpgradedLimits, Visitors, WaitingLimits},
     shutdown::Shutdown,
 };
 
@@ -69,6 +70,7 @@ fn listener() -> Listener {
         read_timeout: std::time::Duration::from_secs(10),
         header_bytes_max: 16_384,
         write_stall: std::time::Duration::from_secs(10),
+        waiting: WaitingLimits { connections_max: 1_000, connections_per_address_max: 1_000 },
         upgraded: UpgradedLimits { bytes_per_s_max: u32::MAX, bytes_burst_max: u32::MAX },
     };
     Listener::bind("127.0.0.1:0".parse().unwrap(), limits).unwrap()
@@ -96,7 +98,8 @@ async fn autobahn_finds_nothing_wrong() {
     let (listener, shutdown) = (listener(), Shutdown::default());
     let address = listener.address().unwrap();
     let handle = async |_: axum::http::Request<hyper::body::Incoming>, _| Problem::not_found().into_response();
-    shutdown.spawn(listener.run(echo, handle, shutdown.clone()));
+    let visitors = Visitors { is_shared: Arc::new(|_| false), closed: Family::default() };
+    shutdown.spawn(listener.run(echo, handle, visitors, shutdown.clone()));
 
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let reports = tempfile::tempdir().unwrap();
