@@ -37,7 +37,7 @@ use crate::{
         admission::{Admission, AdmissionLimits},
     },
     ingest::Ingest,
-    listener::{ConnectionLimits, Listener, UpgradedLimits, Visitors, WaitingLimits},
+    listener::{ConnectionLimits, Listener, UpgradedLimits, Visitors, WaitingLimits, no_lane},
     metrics::Metrics,
     probe::Probe,
     protocol::{Close, CloseCode},
@@ -52,6 +52,8 @@ pub use reload::{Refused, Reloader};
 /// A gateway that has its ports and its log, and serves once it is [run](Gateway::run).
 pub struct Gateway {
     public: (Listener, Router),
+    /// What the public routes share, for the requests that need no routes.
+    state: Arc<Public>,
     admin: (Listener, Router),
     edge: EdgeLimits,
     engine: Arc<dyn Engine>,
@@ -171,7 +173,8 @@ impl Gateway {
         let drain_window = config.server.drain_window;
         let reloader = Reloader::new(config, Arc::clone(&public), Arc::clone(&admin));
         Ok(Self {
-            public: (public_listener, http::public(public)),
+            public: (public_listener, http::public(Arc::clone(&public))),
+            state: public,
             admin: (admin_listener, admin::routes(admin)),
             edge,
             engine,
@@ -218,12 +221,16 @@ impl Gateway {
 
     /// Serves until `stop` resolves; then drains, closes the log, and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { public, admin, edge, engine, hub, visitors, admission, shutdown, drain_window, reloader: _ } = self;
-        for (listener, router) in [public, admin] {
+        let Self { public, state, admin, edge, engine, hub, visitors, admission, shutdown, drain_window, reloader: _ } = self;
+        let by_routes = |router| {
             let router = Arc::new(router);
-            let handle = move |request, peer| http::answer(&router, edge, request, peer);
-            shutdown.spawn(listener.run(handle, visitors.clone(), shutdown.clone()));
-        }
+            move |request, peer| http::answer(&router, edge, request, peer)
+        };
+        let (listener, router) = public;
+        let lane = move |connection| http::lane(Arc::clone(&state), edge, connection);
+        shutdown.spawn(listener.run(lane, by_routes(router), visitors.clone(), shutdown.clone()));
+        let (listener, router) = admin;
+        shutdown.spawn(listener.run(no_lane, by_routes(router), visitors, shutdown.clone()));
         shutdown.spawn(tidy(Arc::clone(&engine), admission, shutdown.clone()));
 
         stop.await;

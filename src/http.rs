@@ -6,6 +6,7 @@ pub mod dev;
 mod edge;
 mod error;
 mod inspector;
+mod lane;
 mod origin;
 mod page;
 mod stream;
@@ -30,6 +31,7 @@ use crate::{event::Timestamp, hub::admission::Admission, ingest::Ingest, shutdow
 pub use client_address::ClientAddress;
 pub use edge::EdgeLimits;
 use error::Problem;
+pub use lane::serve as lane;
 pub use origin::Origins;
 
 /// What the public routes need.

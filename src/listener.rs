@@ -3,6 +3,7 @@
 //! `axum::serve` leaves a half-sent head open for ever and cannot make hyper's buffers smaller, so connections are accepted here. A peer
 //! that stops reading is dropped by the write stall below, whatever protocol is spoken above it; so is one that floods an upgraded connection.
 
+mod connection;
 mod framing;
 mod intake;
 mod socket;
@@ -23,7 +24,7 @@ use axum::{
     http::{Request, StatusCode},
     response::Response,
 };
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -34,9 +35,11 @@ use tokio::{
 
 use crate::shutdown::Shutdown;
 
+pub use connection::{Announced, Broken, Connection, Heard};
 pub use intake::UpgradedLimits;
 use intake::{Intake, Upgraded};
-use socket::{Common, Socket};
+use socket::Common;
+pub use socket::Socket;
 use waiting::{Turn, Waiting};
 pub use waiting::{Visitors, WaitingLimits};
 
@@ -89,11 +92,14 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Accepts until closing begins, then waits for the connections that there are. Each request goes to `handle` with its peer's address.
+    /// Accepts until closing begins, then waits for the connections that there are. Each connection goes to `lane` first; each request that
+    /// it leaves goes to `handle`, with its peer's address.
     ///
     /// The connections belong to this future: dropping it drops them.
-    pub async fn run<H, F>(self, handle: H, visitors: Visitors, shutdown: Shutdown)
+    pub async fn run<L, G, H, F>(self, lane: L, handle: H, visitors: Visitors, shutdown: Shutdown)
     where
+        L: Fn(Connection) -> G + Clone + Send + Sync + 'static,
+        G: Future<Output = Leave> + Send + 'static,
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
@@ -111,8 +117,8 @@ impl Listener {
                     if waiting.is_full() {
                         yield_now().await;
                     }
-                    let (common, handle) = (Arc::clone(&common), handle.clone());
-                    waiting.admit(peer.ip(), |turn| connections.spawn(serve(stream, peer, turn, common, handle)));
+                    let (common, lane, handle) = (Arc::clone(&common), lane.clone(), handle.clone());
+                    waiting.admit(peer.ip(), |turn| connections.spawn(serve(stream, peer, turn, common, lane, handle)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -125,16 +131,51 @@ impl Listener {
     }
 }
 
-/// Serves one connection. Written so that the future holds each large part once: there are as many of it as there are streams.
-async fn serve<H, F>(stream: TcpStream, peer: SocketAddr, turn: Turn, common: Arc<Common>, handle: H)
+/// How a connection's requests end to be read by us.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub enum Leave {
+    /// What comes next is hyper's to read.
+    ToHyper(Connection),
+    /// The connection has become a stream, which this serves to its end.
+    AsStream(BoxFuture<'static, ()>),
+    /// It is over.
+    Closed,
+}
+
+/// Hands every connection to hyper as it is: for listeners that carry no load.
+pub async fn no_lane(connection: Connection) -> Leave {
+    Leave::ToHyper(connection)
+}
+
+/// Serves one connection. Each stage has a box of its own, because there are as many of this future as there are streams, and a stream
+/// should not keep the room that its requests needed.
+async fn serve<L, G, H, F>(stream: TcpStream, peer: SocketAddr, turn: Turn, common: Arc<Common>, lane: L, handle: H)
 where
+    L: Fn(Connection) -> G,
+    G: Future<Output = Leave>,
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
     // A lone event must not wait for the next one.
     let _ = stream.set_nodelay(true);
     let upgraded = Upgraded::default();
-    let (upgrading, turn) = (&upgraded, Cell::new(Some(turn)));
+    let socket = Socket::new(stream, Arc::clone(&common), Intake::new(Upgraded::clone(&upgraded)));
+    let left = Box::pin(lane(Connection::new(socket, peer, turn, Arc::clone(&common)))).await;
+    match left {
+        Leave::ToHyper(connection) => Box::pin(serve_by_hyper(connection, common, upgraded, handle)).await,
+        Leave::AsStream(stream) => stream.await,
+        Leave::Closed => {}
+    }
+}
+
+async fn serve_by_hyper<H, F>(connection: Connection, common: Arc<Common>, upgraded: Upgraded, handle: H)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    let peer = connection.peer();
+    let (socket, turn) = connection.into_parts();
+    let (upgrading, turn) = (&upgraded, Cell::new(turn));
     let service = service_fn(move |request| {
         drop(turn.take());
         handle(request, peer).map(move |response| {
@@ -150,10 +191,7 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(limits.read_timeout)
             .max_buf_size(limits.header_bytes_max.max(8192))
-            .serve_connection(
-                TokioIo::new(Socket::new(stream, Arc::clone(&common), Intake::new(Upgraded::clone(&upgraded)))),
-                service
-            )
+            .serve_connection(TokioIo::new(socket), service)
             .with_upgrades()
     );
     let ended = select! {

@@ -46,14 +46,14 @@ impl Frame {
     }
 
     /// The frame as an unnamed SSE event with its `id`.
-    pub fn as_sse(&self) -> Bytes {
-        self.0.clone()
+    pub fn as_sse(&self) -> &Bytes {
+        &self.0
     }
 
     /// The frame as the text of one WebSocket message.
-    pub fn as_json(&self) -> Bytes {
+    pub fn as_json(&self) -> &[u8] {
         let newline = self.0.iter().position(|b| *b == b'\n').unwrap_or(0);
-        self.0.slice(newline + Self::DATA.len()..self.0.len() - Self::END.len())
+        &self.0[newline + Self::DATA.len()..self.0.len() - Self::END.len()]
     }
 
     /// Bytes of memory that a queue accounts for.
@@ -104,9 +104,9 @@ mod tests {
         let position = Position { epoch: Epoch::from_random(7), seq: 1042 };
         let frame = Frame::encode(position, r#""type":"user_activity","at":1"#);
         let json = format!(r#"{{"id":"{position}","type":"user_activity","at":1}}"#);
-        assert_eq!(frame.as_json(), json);
-        assert_eq!(frame.as_sse(), format!("id: {position}\ndata: {json}\n\n"));
-        assert_eq!(Frame::from_stored(frame.as_sse()), Some(frame));
+        assert_eq!(frame.as_json(), json.as_bytes());
+        assert_eq!(frame.as_sse()[..], *format!("id: {position}\ndata: {json}\n\n").as_bytes());
+        assert_eq!(Frame::from_stored(frame.as_sse().clone()), Some(frame));
     }
 
     #[test]

@@ -5,7 +5,10 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    task::TaskTracker,
+};
 
 /// Shared by everything that starts a task or has to know that the end has begun. Cheap to clone.
 #[derive(Clone, Default)]
@@ -46,6 +49,16 @@ impl Shutdown {
     /// Resolves once no new connection may be accepted.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
+    }
+
+    /// Resolves as [`Shutdown::closing`] does, for those who keep the wait.
+    pub fn closing_owned(&self) -> WaitForCancellationFutureOwned {
+        self.closing.clone().cancelled_owned()
+    }
+
+    /// Whether every answer should be the last on its connection.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
     }
 
     /// Stops accepting, waits for the tasks, and drops those that are not done after `patience`. True if all ended by themselves.

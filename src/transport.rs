@@ -5,15 +5,19 @@ pub mod sse;
 mod tests;
 pub mod websocket;
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncWrite as _, AsyncWriteExt as _},
+    time::Instant,
+};
 
 use crate::{
     auth::{Credentials, Identity, Rejection},
     engine::{Engine, Start},
     event::{EventType, Timestamp},
     hub::{Arrival, Hub, admission::Place},
+    listener::Socket,
     metrics::{Carrier, CarrierLabel, CodeLabel, Metrics, OpenedLabels},
     protocol::{Close, CloseCode, Control, Resume},
     session::{Opening, Outgoing, Session},
@@ -124,6 +128,35 @@ impl Streams {
     fn end_of_token(&self, identity: &Identity) -> Instant {
         Instant::now() + self.ttl(identity) + self.credentials.leeway()
     }
+}
+
+/// Writes what `fill` puts into an empty buffer. Nearly always the socket takes it at once, so the buffer is the thread's, and a session
+/// that waits for nothing has none.
+async fn write(socket: &mut Socket, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    /// A larger buffer is given back.
+    const KEPT_BYTES: usize = 64 * 1_024;
+    thread_local! {
+        static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut fill = Some(fill);
+    let rest = poll_fn(|context| {
+        let Some(fill) = fill.take() else { return Poll::Ready(Ok(Vec::new())) };
+        OUT.with_borrow_mut(|out| {
+            out.clear();
+            fill(out);
+            let written = match Pin::new(&mut *socket).poll_write(context, out) {
+                Poll::Ready(written) => written,
+                Poll::Pending => Ok(0),
+            };
+            let rest = written.map(|written| out[written..].to_vec());
+            if out.capacity() > KEPT_BYTES {
+                *out = Vec::new();
+            }
+            Poll::Ready(rest)
+        })
+    });
+    let rest = rest.await?;
+    if rest.is_empty() { Ok(()) } else { socket.write_all(&rest).await }
 }
 
 /// A session in the figures, until it is dropped.

@@ -44,6 +44,15 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than the limit").closing()
     }
 
+    /// The body did not arrive in time.
+    pub(super) fn body_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time").closing()
+    }
+
+    pub(super) fn body_broken() -> Self {
+        Self::bad_request("body_broken", "the body ended early or is framed wrongly").closing()
+    }
+
     /// With `Retry-After`.
     pub(super) fn come_back(status: StatusCode, code: &'static str, message: &'static str) -> Self {
         Self::new(status, code, message).with(header::RETRY_AFTER, Self::RETRY_AFTER_S)

@@ -7,56 +7,77 @@
 mod conformance;
 mod handshake;
 
-use std::{str::FromStr as _, sync::Arc, time::Instant};
+use std::{net::SocketAddr, str::FromStr as _, sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
-    extract::{
-        Extension, Query, State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    extract::{Extension, Query, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use hyper_util::rt::TokioIo;
 
 use super::{Peer, Problem, Public, origin::readable_by};
 use crate::{
     auth::{Identity, Rejection, jwt},
-    engine::Start,
+    engine::Start as Beginning,
     event::{EventType, Position},
     hub::admission::{NoPlace, Place},
+    listener::Socket,
     metrics::CodeLabel,
     protocol::{BEARER_SUBPROTOCOL_PREFIX, Close, CloseCode, SUBPROTOCOL},
-    transport::{Terms, sse as sse_carrier, websocket as websocket_carrier},
+    transport::{
+        Streams, Terms,
+        sse::{self as sse_carrier, Pump},
+        websocket as websocket_carrier,
+    },
 };
+
+use handshake::Handshake;
 
 type Parameters = Query<Vec<(String, String)>>;
 
 pub(super) async fn websocket(
     State(public): State<Arc<Public>>,
     Extension(Peer(peer)): Extension<Peer>,
-    Query(query): Parameters,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Response {
-    match upgrade_websocket(&public, peer, &query, &headers, upgrade) {
-        Ok(response) => response,
-        Err(problem) => {
-            public.count_refused(problem.status.as_u16());
-            problem.into_response()
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    match open_websocket(&public, peer, &head) {
+        Ok((response, start)) => {
+            public.shutdown.spawn(async move {
+                // Our listener serves no other sockets than its own.
+                if let Some(parts) = upgrade.await.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<Socket>>().ok()) {
+                    start.carry(parts.io.into_inner(), BytesMut::from(parts.read_buf)).await;
+                }
+            });
+            response
         }
+        Err(response) => *response,
     }
 }
 
-fn upgrade_websocket(
+/// Answers a handshake; what goes on then is served by the [`Start`].
+pub(super) fn open_websocket(public: &Arc<Public>, peer: SocketAddr, head: &Parts) -> Result<(Response, Start), Box<Response>> {
+    let Query(query) = Parameters::try_from_uri(&head.uri).map_err(refused)?;
+    start_websocket(public, peer, &query, head).map_err(|problem| {
+        public.count_refused(problem.status.as_u16());
+        refused(problem)
+    })
+}
+
+fn start_websocket(
     public: &Arc<Public>,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     query: &[(String, String)],
-    headers: &HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Problem> {
+    head: &Parts,
+) -> Result<(Response, Start), Problem> {
+    let headers = &head.headers;
     public.settings.get().origins.check(headers)?;
-    let upgrade = handshake::check(headers, upgrade)?;
+    let handshake = Handshake::of(head)?;
     refuse_token_in_url(query)?;
     // Before the upgrade, because after it a connection costs more than a flood should be able to ask for.
     let place = match public.place(peer, headers) {
@@ -65,7 +86,7 @@ fn upgrade_websocket(
         Ok(place) => Ok(place),
     };
     let offer = Offer::of(headers);
-    let upgrade = bounded(upgrade, public.streams.limits.get().client_message_bytes_max).protocols(offer.protocol.clone());
+    let response = handshake.response(offer.protocol.as_deref());
     let terms = place.and_then(|place| {
         let token = offer.token?;
         if offer.protocol.is_some_and(|protocol| protocol != SUBPROTOCOL) {
@@ -74,67 +95,83 @@ fn upgrade_websocket(
         let (start, types) = asked(query, None, (public.clock)()).map_err(|_| Close::from(CloseCode::BadRequest))?;
         Ok((token, Terms { start, types, place }))
     });
-    let (streams, shutdown) = (Arc::clone(&public.streams), public.shutdown.clone());
     if let Err(close) = &terms {
         public.count_refused(close.code.code());
     }
-    Ok(upgrade.on_upgrade(move |socket| {
-        shutdown.track(async move {
-            match terms {
-                Ok((token, terms)) => websocket_carrier::serve(socket, streams, token, terms).await,
-                Err(close) => websocket_carrier::refuse(socket, streams, close).await,
-            }
-        })
-    }))
+    Ok((response, Start { streams: Arc::clone(&public.streams), terms }))
 }
 
-/// tungstenite's defaults are 128 KiB of buffers a connection and messages of 64 MiB.
-fn bounded(upgrade: WebSocketUpgrade, message_bytes_max: usize) -> WebSocketUpgrade {
-    const READ_BUFFER_BYTES: usize = 512;
-    /// A batch is written in pieces of about this size.
-    const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
-    /// A frame is at most a webhook's body and our fields.
-    const WRITE_BUFFER_BYTES_MAX: usize = 4 * 1_024 * 1_024;
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(message_bytes_max)
-        .max_frame_size(message_bytes_max)
+/// A WebSocket that was granted, and has no socket yet.
+pub(super) struct Start {
+    streams: Arc<Streams>,
+    /// The token, if one came with the handshake, and what the client asks for; or what it is told and sent away with.
+    terms: Result<(Option<String>, Terms), Close>,
 }
 
-pub(super) async fn sse(
-    State(public): State<Arc<Public>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    Query(query): Parameters,
-    headers: HeaderMap,
-) -> Response {
-    let origin = match public.settings.get().origins.check(&headers) {
-        Ok(origin) => origin,
-        Err(problem) => return readable_by(None, problem),
-    };
-    let response = open_sse(&public, peer, &query, &headers, origin).await;
-    readable_by(
-        origin,
-        response.unwrap_or_else(|problem| {
-            public.count_refused(problem.status.as_u16());
-            problem.into_response()
-        }),
-    )
+impl Start {
+    /// Serves the stream on `socket`, of which `early` was read already, to its end.
+    pub(super) fn carry(self, socket: Socket, early: BytesMut) -> BoxFuture<'static, ()> {
+        let Self { streams, terms } = self;
+        let limits = *streams.limits.get();
+        let socket = websocket_carrier::accept(socket, early, limits.client_message_bytes_max);
+        match terms {
+            Ok((token, terms)) => websocket_carrier::serve(socket, streams, token, terms),
+            Err(close) => websocket_carrier::refuse(socket, streams, close).boxed(),
+        }
+    }
 }
 
-async fn open_sse(
+pub(super) async fn sse(State(public): State<Arc<Public>>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    match open_sse(&public, peer, &head).await {
+        Ok((response, pump)) => response.map(|_| pump.into_body()),
+        Err(response) => *response,
+    }
+}
+
+#[expect(clippy::unnecessary_box_returns, reason = "as an error it is passed up in a box")]
+fn refused(answer: impl IntoResponse) -> Box<Response> {
+    Box::new(answer.into_response())
+}
+
+/// The head of a stream's answer, and what pumps its body; or another answer.
+pub(super) async fn open_sse(
     public: &Arc<Public>,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
+    head: &Parts,
+) -> Result<(Response, Box<Pump>), Box<Response>> {
+    let headers = &head.headers;
+    let Query(query) = Parameters::try_from_uri(&head.uri).map_err(refused)?;
+    let origin = match public.settings.get().origins.check(headers) {
+        Ok(origin) => origin,
+        Err(problem) => return Err(refused(readable_by(None, problem))),
+    };
+    match start_sse(public, peer, &query, headers, origin).await {
+        Ok(Ok(pump)) => Ok((readable_by(origin, event_stream(Body::empty())), pump)),
+        Ok(Err(close)) => {
+            public.count_refused(close.code.code());
+            Err(refused(readable_by(origin, event_stream(sse_carrier::refusal(close.code)))))
+        }
+        Err(problem) => {
+            public.count_refused(problem.status.as_u16());
+            Err(refused(readable_by(origin, problem)))
+        }
+    }
+}
+
+/// A session; or a close that is told inside the stream, to clients that would never come back otherwise.
+async fn start_sse(
+    public: &Arc<Public>,
+    peer: SocketAddr,
     query: &[(String, String)],
     headers: &HeaderMap,
     origin: Option<&HeaderValue>,
-) -> Result<Response, Problem> {
+) -> Result<Result<Box<Pump>, Close>, Problem> {
     refuse_token_in_url(query)?;
     let (identity, native) = identify(public, query, headers, origin).await?;
     let cursor = headers.get("last-event-id").map(|value| value.to_str().unwrap_or(""));
     let (start, types) = asked(query, cursor, (public.clock)())?;
-    let body = match public.place(peer, headers) {
+    let pump = match public.place(peer, headers) {
         Ok(place) => {
             let terms = Terms { start, types, place };
             sse_carrier::open(Arc::clone(&public.streams), identity, terms).await.map_err(Close::from)
@@ -142,13 +179,9 @@ async fn open_sse(
         Err(Refusal::Address(problem)) => return Err(problem),
         Err(Refusal::Node(close)) => Err(close),
     };
-    match body {
-        Ok(body) => Ok(event_stream(body)),
-        Err(close) if native => {
-            public.count_refused(close.code.code());
-            Ok(event_stream(sse_carrier::refusal(close.code)))
-        }
-        Err(close) => Err(no_session(close.code)),
+    match pump {
+        Err(close) if !native => Err(no_session(close.code)),
+        told => Ok(told),
     }
 }
 
@@ -225,20 +258,20 @@ fn asked(
     query: &[(String, String)],
     cursor: Option<&str>,
     now: crate::event::Timestamp,
-) -> Result<(Start, Vec<EventType>), Problem> {
+) -> Result<(Beginning, Vec<EventType>), Problem> {
     let types = match parameter(query, "types") {
         Some(list) => list.split(',').map(|text| EventType::new(text.trim())).collect::<Option<Vec<_>>>(),
         None => Some(Vec::new()),
     };
     let types = types.ok_or_else(|| Problem::bad_request("types_invalid", "types is a list of event types, joined by commas"))?;
     let start = match (cursor.or_else(|| parameter(query, "last_event_id")), parameter(query, "since")) {
-        (Some(cursor), _) => Start::After(Position::from_str(cursor)),
+        (Some(cursor), _) => Beginning::After(Position::from_str(cursor)),
         (None, Some(since)) => {
             let since = humantime::parse_duration(since)
                 .map_err(|_| Problem::bad_request("since_invalid", "since is a duration such as 30s or 5m"))?;
-            Start::Since(now.minus(since))
+            Beginning::Since(now.minus(since))
         }
-        (None, None) => Start::Live,
+        (None, None) => Beginning::Live,
     };
     Ok((start, types))
 }
@@ -281,7 +314,7 @@ enum Refusal {
 }
 
 impl Public {
-    fn place(&self, peer: std::net::SocketAddr, headers: &HeaderMap) -> Result<Place, Refusal> {
+    fn place(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Place, Refusal> {
         let away = |code| Refusal::Node(Close { code, retry_after: Some(come_back_after()) });
         if self.shutdown.is_draining() {
             return Err(away(CloseCode::Draining));

@@ -1,20 +1,20 @@
 //! `POST /hooks/{source}[/{scope}]`.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     body::{Body, HttpBody as _},
     extract::{Extension, Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Peer, Problem, Public};
 use crate::{
-    event::EventType,
+    event::{EventType, Position},
     ingest::{Accepted, Refused, Webhook},
 };
 
@@ -30,28 +30,40 @@ pub(super) async fn receive(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Result<Answer, Problem> {
-    let received = Instant::now();
-    let source = public.ingest.source(&target.source).ok_or_else(unknown_source)?;
-    let scope = target.scope.map(|scope| EventType::new(&scope).ok_or_else(Problem::not_found)).transpose()?;
     let (head, body) = request.into_parts();
-    let body = read(&public, &head.headers, body).await;
-    let remote = Some(public.settings.get().client_address.of(peer, &head.headers));
-    let webhook = |body| Webhook { scope, headers: &head.headers, body, now: (public.clock)(), received, remote };
+    let body = async |bytes_max| {
+        let body = tokio::time::timeout(public.read_timeout, collect(body, bytes_max));
+        body.await.map_err(|_| Problem::body_timeout())?
+    };
+    take(&public, &target.source, target.scope.as_deref(), peer, &head.headers, body).await.map(Answer)
+}
+
+/// Takes a webhook, whose `body` is read only when its head is found good; at most so many bytes as that is told.
+pub(super) async fn take(
+    public: &Public,
+    source: &str,
+    scope: Option<&str>,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    body: impl AsyncFnOnce(usize) -> Result<Bytes, Problem>,
+) -> Result<Accepted, Problem> {
+    let received = Instant::now();
+    let source = public.ingest.source(source).ok_or_else(unknown_source)?;
+    let scope = scope.map(|scope| EventType::new(scope).ok_or_else(Problem::not_found)).transpose()?;
+    let settings = public.settings.get();
+    let body = match check_type(headers) {
+        Ok(()) => body(settings.webhook_body_bytes_max).await,
+        Err(problem) => Err(problem),
+    };
+    let remote = Some(settings.client_address.of(peer, headers));
+    let webhook = |body| Webhook { scope, headers, body, now: (public.clock)(), received, remote };
     match body {
-        Ok(body) => Ok(public.ingest.receive(&source, webhook(body)).await.map(Answer)?),
+        Ok(body) => Ok(public.ingest.receive(&source, webhook(body)).await?),
         Err(problem) => {
             source.turned_away(&webhook(Bytes::new()), problem.status.as_u16(), problem.code);
             Err(problem)
         }
     }
-}
-
-async fn read(public: &Public, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    check_type(headers)?;
-    let bytes_max = public.settings.get().webhook_body_bytes_max;
-    tokio::time::timeout(public.read_timeout, collect(body, bytes_max))
-        .await
-        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time").closing())?
 }
 
 fn unknown_source() -> Problem {
@@ -60,17 +72,19 @@ fn unknown_source() -> Problem {
 
 /// Signatures are over the bytes as sent, and nothing is inflated: there is no content coding, and JSON is the only type.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    const START: &[u8] = b"application/";
     let unsupported = |message| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_unsupported", message);
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(unsupported("a Content-Encoding is not taken"));
     }
-    let essence = |value: &str| value.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(essence);
-    match content_type.as_deref() {
-        Some("application/json") => Ok(()),
-        Some(other) if other.starts_with("application/") && other.ends_with("+json") => Ok(()),
-        _ => Err(unsupported("the Content-Type has to be application/json")),
-    }
+    let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    let json = essence.split_at_checked(START.len()).is_some_and(|(start, kind)| {
+        let suffix = kind.len().checked_sub(b"+json".len()).map(|at| &kind[at..]);
+        start.eq_ignore_ascii_case(START)
+            && (kind.eq_ignore_ascii_case(b"json") || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json")))
+    });
+    if json { Ok(()) } else { Err(unsupported("the Content-Type has to be application/json")) }
 }
 
 /// The body, unless it is or becomes larger than `bytes_max`; then reading stops there.
@@ -82,8 +96,7 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| Problem::bad_request("body_broken", "the body ended early or is framed wrongly").closing())?;
+        let frame = frame.map_err(|_| Problem::body_broken())?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + whole.len() + data.len() > bytes_max {
             return Err(Problem::too_large());
@@ -106,9 +119,10 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
 pub(super) struct Answer(pub(super) Accepted);
 
 #[derive(Serialize)]
-struct AnswerBody {
+struct AnswerBody<'a> {
     status: &'static str,
-    ids: Vec<String>,
+    #[serde(serialize_with = "as_text")]
+    ids: &'a [Position],
     duplicate: bool,
     recipients: usize,
     connections: usize,
@@ -116,17 +130,34 @@ struct AnswerBody {
     dead_letters: usize,
 }
 
+fn as_text<S: Serializer>(ids: &&[Position], serializer: S) -> Result<S::Ok, S::Error> {
+    struct Text<'a>(&'a Position);
+    impl Serialize for Text<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(self.0)
+        }
+    }
+    serializer.collect_seq(ids.iter().map(Text))
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
+impl Answer {
+    /// The body of the answer.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let Accepted { ref ids, duplicate, recipients, connections, dead_letters } = self.0;
+        let body = AnswerBody { status: "accepted", ids, duplicate, recipients, connections, dead_letters };
+        // Nothing in it can fail to be written.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let Accepted { ids, duplicate, recipients, connections, dead_letters } = self.0;
-        let ids = ids.iter().map(ToString::to_string).collect();
-        let body = AnswerBody { status: "accepted", ids, duplicate, recipients, connections, dead_letters };
-        axum::Json(body).into_response()
+        ([(header::CONTENT_TYPE, "application/json")], self.to_json()).into_response()
     }
 }
 

@@ -45,6 +45,11 @@ impl Intake {
         Self { upgraded, stage: Stage::Http(Framing::default()) }
     }
 
+    /// From now on, the peer's bytes are an upgraded client's.
+    pub(super) fn upgraded(&mut self) {
+        self.upgraded.store(true, Ordering::Relaxed);
+    }
+
     /// Hands on what does not come from the peer. True if that is all there is, and nothing may be read.
     pub(super) fn instead(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let Stage::Spoilt(left) = &mut self.stage else { return false };

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
@@ -18,11 +19,14 @@ use tokio::{
 use super::{ConnectionLimits, intake::Intake};
 use crate::shutdown::Shutdown;
 
-pub(super) struct Socket {
+/// A stream of bytes with its peer.
+pub struct Socket {
     /// Gone only when the socket is dropped.
     stream: Option<TcpStream>,
     common: Arc<Common>,
     intake: Intake,
+    /// Read and looked at before, to be read again.
+    unread: Option<Box<BytesMut>>,
     /// Runs from the first write that had to wait until one succeeds; made only then, since nearly no connection ever needs it.
     stalled: Option<Pin<Box<Sleep>>>,
     /// The peer has closed or reset: there is nobody to say goodbye to.
@@ -39,7 +43,18 @@ pub(super) struct Common {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, common: Arc<Common>, intake: Intake) -> Self {
-        Self { stream: Some(stream), common, intake, stalled: None, peer_left: false, spoken: false }
+        Self { stream: Some(stream), common, intake, unread: None, stalled: None, peer_left: false, spoken: false }
+    }
+
+    /// Puts back what was read.
+    pub(super) fn unread(&mut self, bytes: BytesMut) {
+        self.unread = (!bytes.is_empty()).then(|| Box::new(bytes));
+    }
+
+    /// Takes what was put back, and bounds what comes from now on as what an upgraded client sends.
+    pub fn upgraded(&mut self) -> BytesMut {
+        self.intake.upgraded();
+        self.unread.take().map_or_else(BytesMut::new, |bytes| *bytes)
     }
 
     fn stream(&mut self) -> Pin<&mut TcpStream> {
@@ -96,6 +111,14 @@ async fn say_goodbye(mut stream: TcpStream) {
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
+        if let Some(bytes) = &mut socket.unread {
+            let part = bytes.split_to(bytes.len().min(buffer.remaining()));
+            buffer.put_slice(&part);
+            if bytes.is_empty() {
+                socket.unread = None;
+            }
+            return Poll::Ready(Ok(()));
+        }
         if socket.intake.instead(buffer) {
             return Poll::Ready(Ok(()));
         }
@@ -157,7 +180,7 @@ mod tests {
     #[test]
     fn a_socket_is_small() {
         let own = size_of::<Socket>() - size_of::<TcpStream>();
-        assert!(own <= 72, "{own} bytes");
+        assert!(own <= 80, "{own} bytes");
     }
 
     #[tokio::test]

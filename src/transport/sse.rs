@@ -1,25 +1,28 @@
-//! `GET /v1/sse`: a response body that is the session.
+//! `GET /v1/sse`: a response body that is the session, written to the socket by us, or handed to whoever writes it.
 //!
 //! Native `EventSource` clients die for ever on any answer but 200, so whoever may come back later is told so inside a stream: `retry:` and
 //! `$bye`. Every stream begins with a random `retry:`, so that clients cut off together do not come back together.
 
-use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io::Write as _, mem, pin::Pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
+use smallvec::SmallVec;
 use tokio::{
+    io::AsyncReadExt as _,
     select,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Counted, Streams, Terms};
+use super::{Counted, Streams, Terms, write};
 use crate::{
     auth::Identity,
     hub::admission::Place,
+    listener::Socket,
     metrics::Carrier,
     protocol::{Close, CloseCode, Control},
-    session::{Next, Session},
+    session::{Next, Outgoing, Session},
 };
 
 /// A comment: clients see bytes, pages see nothing.
@@ -41,8 +44,8 @@ mod retry {
     }
 }
 
-/// Begins a session and gives the body that carries it; or says why there is none.
-pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Result<Body, CloseCode> {
+/// Begins a session; or says why there is none.
+pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Result<Box<Pump>, CloseCode> {
     let (session, counted) = streams.open(Carrier::Sse, identity, &terms).await?;
     let (hello, gap) = streams.greeting(session.opening(), session.identity());
     let mut first = retry_line(retry::draw(retry::BROKEN_MS)) + &hello.to_sse();
@@ -52,9 +55,8 @@ pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Re
     let ping_interval = streams.limits.get().ping_interval;
     let (ping_at, end_of_token) = (Instant::now() + ping_interval, streams.end_of_token(session.identity()));
     let alarm = Box::pin(sleep_until(ping_at.min(end_of_token)));
-    let (first, place) = (Some(first), terms.place);
-    let pump = Pump { first, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place: place };
-    Ok(Body::from_stream(stream::unfold(Some(Box::new(pump)), async |pump| pump?.next().await)))
+    let (at, place) = (At::Start(first), terms.place);
+    Ok(Box::new(Pump { at, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place: place }))
 }
 
 /// A whole stream that says only when to come back.
@@ -62,8 +64,9 @@ pub fn refusal(code: CloseCode) -> Body {
     Body::from(goodbye(Close { code, retry_after: None }))
 }
 
-struct Pump {
-    first: Option<String>,
+/// A session that is pumped into a body.
+pub struct Pump {
+    at: At,
     session: Session,
     streams: Arc<Streams>,
     counted: Counted,
@@ -74,51 +77,109 @@ struct Pump {
     _place: Place,
 }
 
-/// Boxed, because it is moved from step to step.
-type Step = (Result<Bytes, Infallible>, Option<Box<Pump>>);
+enum At {
+    /// These have to be written first.
+    Start(String),
+    Middle,
+    /// Nothing comes after `$bye`.
+    End,
+}
 
 impl Pump {
-    /// The next bytes, and what pumps on after them: nothing after `$bye`.
-    async fn next(mut self: Box<Self>) -> Option<Step> {
-        if let Some(first) = self.first.take() {
-            return Some((Ok(first.into()), Some(self)));
-        }
-        let step = select! {
-            next = self.session.next() => next,
-            () = &mut self.alarm => self.beat(),
-        };
-        match step {
-            Ok(next) => Some((Ok(self.encode(next)), Some(self))),
-            Err(close) => {
-                self.counted.ended(close);
-                Some((Ok(goodbye(close)), None))
+    /// The body, for whoever writes it.
+    pub fn into_body(self: Box<Self>) -> Body {
+        Body::from_stream(stream::unfold(self, async |mut pump| {
+            let bytes = match pump.next().await? {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Events(events) => match &events[..] {
+                    [event] => event.frame.as_sse().clone(),
+                    events => events.iter().map(|event| &event.frame.as_sse()[..]).collect::<Vec<_>>().concat().into(),
+                },
+            };
+            Some((Ok::<_, Infallible>(bytes), pump))
+        }))
+    }
+
+    /// Writes the body to `socket` in chunks, until it ends or the client leaves.
+    pub async fn carry(mut self: Box<Self>, mut socket: Socket) {
+        // A client that has asked has nothing to add; what it sends all the same is dropped, within the bounds of the socket.
+        let mut scrap = [0; 64];
+        loop {
+            let piece = select! {
+                piece = self.next() => piece,
+                read = socket.read(&mut scrap) => {
+                    if read.is_ok_and(|n| n > 0) {
+                        continue;
+                    }
+                    return;
+                }
+            };
+            let ends = piece.is_none();
+            if write(&mut socket, |out| put_chunk(out, piece.as_ref())).await.is_err() || ends {
+                return;
             }
         }
     }
 
-    fn beat(&mut self) -> Result<Next, Close> {
+    /// What comes next; nothing after `$bye`. May be dropped while it waits without losing anything.
+    async fn next(&mut self) -> Option<Piece> {
+        match mem::replace(&mut self.at, At::Middle) {
+            At::Start(first) => return Some(Piece::Bytes(first.into())),
+            At::Middle => {}
+            At::End => return None,
+        }
+        let step = select! {
+            next = self.session.next() => next,
+            () = &mut self.alarm => match self.beat() {
+                Ok(()) => return Some(Piece::Bytes(Bytes::from_static(PING.as_bytes()))),
+                Err(close) => Err(close),
+            },
+        };
+        Some(match step {
+            Ok(Next::Gap(id, reason)) => Piece::Bytes(Control::Gap { id, reason }.to_sse().into()),
+            Ok(Next::Events(events)) => {
+                self.streams.count_sent(&events);
+                Piece::Events(events)
+            }
+            Err(close) => {
+                self.counted.ended(close);
+                self.at = At::End;
+                Piece::Bytes(goodbye(close))
+            }
+        })
+    }
+
+    fn beat(&mut self) -> Result<(), Close> {
         let now = Instant::now();
         if now >= self.end_of_token {
             return Err(CloseCode::TokenExpired.into());
         }
         self.ping_at = now + self.ping_interval;
         self.alarm.as_mut().reset(self.ping_at.min(self.end_of_token));
-        Ok(Next::Events(Vec::new()))
+        Ok(())
     }
+}
 
-    /// The bytes of a batch. A lone event is shared, not copied.
-    fn encode(&self, next: Next) -> Bytes {
-        let events = match next {
-            Next::Gap(id, reason) => return Control::Gap { id, reason }.to_sse().into(),
-            Next::Events(events) => events,
-        };
-        self.streams.count_sent(&events);
-        match &events[..] {
-            [] => Bytes::from_static(PING.as_bytes()),
-            [event] => event.frame.as_sse(),
-            events => events.iter().map(|event| event.frame.as_sse()).collect::<Vec<_>>().concat().into(),
-        }
+/// A part of the body.
+enum Piece {
+    Bytes(Bytes),
+    Events(Vec<Outgoing>),
+}
+
+/// Appends a piece as one chunk (RFC 9112, section 7.1); the last, empty one, if there is none.
+fn put_chunk(out: &mut Vec<u8>, piece: Option<&Piece>) {
+    let parts: SmallVec<[&[u8]; 4]> = match piece {
+        None => SmallVec::new(),
+        Some(Piece::Bytes(bytes)) => SmallVec::from_slice(&[&bytes[..]]),
+        Some(Piece::Events(events)) => events.iter().map(|event| &event.frame.as_sse()[..]).collect(),
+    };
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{bytes:x}\r\n");
+    for part in parts {
+        out.extend_from_slice(part);
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn goodbye(close: Close) -> Bytes {

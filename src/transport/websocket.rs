@@ -5,16 +5,27 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::{SinkExt as _, StreamExt as _};
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    future::{BoxFuture, FutureExt as _},
+};
 use tokio::{
     pin, select,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Counted, StreamLimits, Streams, Terms, rejected};
+use tokio_tungstenite::WebSocketStream;
+use tungstenite::{
+    Message,
+    protocol::{CloseFrame, Role, WebSocketConfig},
+};
+
+use super::{Counted, StreamLimits, Streams, Terms, rejected, write};
 use crate::{
     auth::Identity,
+    hub::admission::Place,
+    listener::Socket,
     metrics::Carrier,
     protocol::{ClientMessage, Close, CloseCode, Control},
     session::{Next, Session},
@@ -39,97 +50,90 @@ impl<T: Into<Close>> From<T> for End {
     }
 }
 
+/// A WebSocket over our own sockets.
+pub(crate) type WebSocket = WebSocketStream<Socket>;
+
+/// Speaks WebSocket on a socket whose handshake is done, and of which `early` was read already.
+pub(crate) async fn accept(socket: Socket, early: BytesMut, message_bytes_max: usize) -> WebSocket {
+    // Small, since every idle connection has one: what clients send is a token now and then.
+    const READ_BUFFER_BYTES: usize = 128;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max));
+    WebSocketStream::from_partially_read(socket, early.into(), Role::Server, Some(config)).await
+}
+
 /// Serves one connection until it ends. Without a `token`, the first frame has to bring one.
-pub async fn serve(socket: WebSocket, streams: Arc<Streams>, token: Option<String>, terms: Terms) {
-    let limits = *streams.limits.get();
-    let mut connection = Connection { socket, streams, limits, patience: Patience::new(&limits) };
-    let mut counted = None;
-    let Err(end) = connection.run(token, terms, &mut counted).await;
-    match end {
-        End::Left => {}
-        End::Closed => connection.read_to_end().await,
-        End::Close(close) => {
-            tracing::debug!(code = close.code.code(), "session closed");
-            if let Some(counted) = &mut counted {
-                counted.ended(close);
-            }
-            connection.close(close).await;
+///
+/// The way to the first frame has a box of its own: there are as many of this future as there are sessions.
+pub(crate) fn serve(
+    socket: impl Future<Output = WebSocket> + Send + 'static,
+    streams: Arc<Streams>,
+    token: Option<String>,
+    terms: Terms,
+) -> BoxFuture<'static, ()> {
+    let beginning = async { Connection::new(socket.await, streams).begin(token, terms).await }.boxed();
+    async move {
+        if let Some(live) = beginning.await {
+            live.run().await;
         }
     }
+    .boxed()
 }
 
 /// Tells a client that was let in for nothing else why it cannot stay: browsers hide the status of a refused handshake.
-pub async fn refuse(socket: WebSocket, streams: Arc<Streams>, close: Close) {
-    let limits = *streams.limits.get();
-    Connection { socket, streams, limits, patience: Patience::new(&limits) }.close(close).await;
+pub(crate) async fn refuse(socket: impl Future<Output = WebSocket>, streams: Arc<Streams>, close: Close) {
+    Connection::new(socket.await, streams).close(close).await;
 }
 
 struct Connection {
     socket: WebSocket,
     streams: Arc<Streams>,
-    limits: StreamLimits,
+    limits: Arc<StreamLimits>,
     patience: Patience,
+}
+
+/// A connection with its session.
+struct Live {
+    connection: Connection,
+    session: Session,
+    pulse: Pulse,
+    counted: Counted,
+    _place: Place,
 }
 
 type Never = std::convert::Infallible;
 
-impl Connection {
-    async fn run(&mut self, token: Option<String>, terms: Terms, counted: &mut Option<Counted>) -> Result<Never, End> {
-        let identity = match token {
-            Some(token) => verify(&self.streams, &token).await?,
-            None => self.first_auth().await?,
-        };
-        let streams = Arc::clone(&self.streams);
-        let (session, count) = streams.open(Carrier::WebSocket, identity, &terms).await?;
-        *counted = Some(count);
-        let (hello, gap) = streams.greeting(session.opening(), session.identity());
-        self.queue(hello).await?;
-        if let Some(gap) = gap {
-            self.queue(gap).await?;
+impl Live {
+    async fn run(mut self: Box<Self>) {
+        let Err(end) = self.pump().await;
+        if let End::Close(close) = end {
+            self.counted.ended(close);
         }
-        self.flush().await?;
-        // Kept for its place only.
-        let _place = terms.place;
-        self.pump(session).await
+        // The session leaves the hub before the last words are said.
+        let Self { connection, .. } = *self;
+        connection.end(end).boxed().await;
     }
 
-    async fn pump(&mut self, mut session: Session) -> Result<Never, End> {
-        let mut pulse = Pulse::new(&self.limits, self.streams.end_of_token(session.identity()));
-        let alarm = sleep_until(pulse.next());
+    async fn pump(&mut self) -> Result<Never, End> {
+        let alarm = sleep_until(self.pulse.next());
         pin!(alarm);
         loop {
             select! {
-                next = session.next() => self.send(next?).await?,
-                message = self.socket.next() => self.take(message, &mut session, &mut pulse).await?,
-                () = &mut alarm => self.beat(&mut pulse).await?,
+                next = self.session.next() => self.connection.send(next?).await?,
+                message = self.connection.socket.next() => self.take(message).boxed().await?,
+                () = &mut alarm => self.beat().boxed().await?,
             }
-            if alarm.deadline() != pulse.next() {
-                alarm.as_mut().reset(pulse.next());
-            }
-        }
-    }
-
-    /// Writes a batch with one flush, then notes how long its events took from their webhooks.
-    async fn send(&mut self, next: Next) -> Result<(), End> {
-        match next {
-            Next::Gap(id, reason) => {
-                self.queue(Control::Gap { id, reason }).await?;
-                self.flush().await
-            }
-            Next::Events(events) => {
-                for event in &events {
-                    // A frame is UTF-8 by construction.
-                    let text = Utf8Bytes::try_from(event.frame.as_json()).map_err(|_| CloseCode::StateReplaced)?;
-                    self.socket.feed(Message::Text(text)).await.map_err(|_| End::Left)?;
-                }
-                self.flush().await?;
-                self.streams.count_sent(&events);
-                Ok(())
+            if alarm.deadline() != self.pulse.next() {
+                alarm.as_mut().reset(self.pulse.next());
             }
         }
     }
 
-    async fn beat(&mut self, pulse: &mut Pulse) -> Result<(), End> {
+    async fn beat(&mut self) -> Result<(), End> {
+        let Self { connection, pulse, .. } = self;
         let now = Instant::now();
         if now >= pulse.end_of_token {
             return Err(CloseCode::TokenExpired.into());
@@ -138,30 +142,27 @@ impl Connection {
             return Err(CloseCode::NoPong.into());
         }
         if now >= pulse.ping_at {
-            pulse.ping_at = now + self.limits.ping_interval;
-            pulse.pong_due.get_or_insert(now + self.limits.pong_timeout);
-            self.queue(Control::Ping).await?;
-            self.socket.feed(Message::Ping(bytes::Bytes::new())).await.map_err(|_| End::Left)?;
-            self.flush().await?;
+            pulse.ping_at = now + connection.limits.ping_interval;
+            pulse.pong_due.get_or_insert(now + connection.limits.pong_timeout);
+            connection.tell(Control::Ping).await?;
+            connection.socket.send(Message::Ping(Bytes::new())).await.map_err(|_| End::Left)?;
         }
         Ok(())
     }
 
     /// Takes one frame of the client.
-    async fn take(&mut self, message: Incoming, session: &mut Session, pulse: &mut Pulse) -> Result<(), End> {
-        match self.read(message)? {
+    async fn take(&mut self, message: Incoming) -> Result<(), End> {
+        let Self { connection, session, pulse, .. } = self;
+        match connection.read(message)? {
             Said::Auth(token) => {
-                session.renew(verify(&self.streams, &token).await?)?;
-                self.streams.still_good(session.identity())?;
-                pulse.end_of_token = self.streams.end_of_token(session.identity());
-                let ttl = self.streams.ttl(session.identity());
-                self.queue(Control::AuthOk { ttl }).await?;
-                self.flush().await
+                let streams = Arc::clone(&connection.streams);
+                session.renew(verify(&streams, &token).await?)?;
+                streams.still_good(session.identity())?;
+                pulse.end_of_token = streams.end_of_token(session.identity());
+                let ttl = streams.ttl(session.identity());
+                connection.tell(Control::AuthOk { ttl }).await
             }
-            Said::Nonsense => {
-                self.queue(Control::BadMessage).await?;
-                self.flush().await
-            }
+            Said::Nonsense => connection.tell(Control::BadMessage).await,
             Said::Pong => {
                 pulse.pong_due = None;
                 Ok(())
@@ -169,10 +170,71 @@ impl Connection {
             Said::Ping => Ok(()),
         }
     }
+}
+
+impl Connection {
+    fn new(socket: WebSocket, streams: Arc<Streams>) -> Self {
+        let limits = streams.limits.get();
+        let patience = Patience::new(&limits);
+        Self { socket, streams, limits, patience }
+    }
+
+    /// The way to a session; nothing if there is none, and the client was told so.
+    async fn begin(mut self, token: Option<String>, terms: Terms) -> Option<Box<Live>> {
+        match self.open(token, &terms).await {
+            Ok((session, counted)) => {
+                let pulse = Pulse::new(&self.limits, self.streams.end_of_token(session.identity()));
+                Some(Box::new(Live { connection: self, session, pulse, counted, _place: terms.place }))
+            }
+            Err(end) => {
+                self.end(end).await;
+                None
+            }
+        }
+    }
+
+    async fn open(&mut self, token: Option<String>, terms: &Terms) -> Result<(Session, Counted), End> {
+        let identity = match token {
+            Some(token) => verify(&self.streams, &token).await?,
+            None => self.first_auth().await?,
+        };
+        let (session, counted) = self.streams.open(Carrier::WebSocket, identity, terms).await?;
+        let (hello, gap) = self.streams.greeting(session.opening(), session.identity());
+        self.write(|out| {
+            for control in [Some(hello), gap].into_iter().flatten() {
+                put_text(out, control.to_json().as_bytes());
+            }
+        })
+        .await?;
+        Ok((session, counted))
+    }
+
+    async fn end(mut self, end: End) {
+        match end {
+            End::Left => {}
+            End::Closed => self.read_to_end().await,
+            End::Close(close) => {
+                tracing::debug!(code = close.code.code(), "session closed");
+                self.close(close).await;
+            }
+        }
+    }
+
+    /// Writes a batch at once, then notes how long its events took from their webhooks.
+    async fn send(&mut self, next: Next) -> Result<(), End> {
+        match next {
+            Next::Gap(id, reason) => self.tell(Control::Gap { id, reason }).await,
+            Next::Events(events) => {
+                self.write(|out| events.iter().for_each(|event| put_text(out, event.frame.as_json()))).await?;
+                self.streams.count_sent(&events);
+                Ok(())
+            }
+        }
+    }
 
     /// What the client said; an end if it may not say it.
     fn read(&mut self, message: Incoming) -> Result<Said, End> {
-        let message = message.ok_or(End::Left)?.map_err(|error| code_of(error).map_or(End::Left, End::from))?;
+        let message = message.ok_or(End::Left)?.map_err(|error| code_of(&error).map_or(End::Left, End::from))?;
         self.patience.frame()?;
         match message {
             Message::Text(text) => match ClientMessage::parse(&text) {
@@ -186,7 +248,8 @@ impl Connection {
             // The library answers it.
             Message::Ping(_) => Ok(Said::Ping),
             Message::Binary(_) => Err(CloseCode::Unsupported.into()),
-            Message::Close(_) => Err(End::Closed),
+            // A lone frame is never read from the library, only written to it.
+            Message::Close(_) | Message::Frame(_) => Err(End::Closed),
         }
     }
 
@@ -209,21 +272,23 @@ impl Connection {
         timeout(by, first).await.unwrap_or(Err(CloseCode::TokenMissing.into()))
     }
 
-    async fn queue(&mut self, control: Control) -> Result<(), End> {
-        self.socket.feed(Message::Text(control.to_json().into())).await.map_err(|_| End::Left)
+    async fn tell(&mut self, control: Control) -> Result<(), End> {
+        self.write(|out| put_text(out, control.to_json().as_bytes())).await
     }
 
-    async fn flush(&mut self) -> Result<(), End> {
-        self.socket.flush().await.map_err(|_| End::Left)
+    /// Writes whole frames, behind whatever the library still has to write.
+    async fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), End> {
+        self.socket.flush().await.map_err(|_| End::Left)?;
+        write(self.socket.get_mut(), fill).await.map_err(|_| End::Left)
     }
 
     /// `$bye`, then Close with the same code. Waits for the client's Close, so that ours is not lost in a reset.
     async fn close(mut self, close: Close) {
         let reason = close.code.reason();
         if close.code.code() >= 4000 {
-            let _ = self.queue(Control::Bye(close)).await;
+            let _ = self.tell(Control::Bye(close)).await;
         }
-        let frame = CloseFrame { code: close.code.code(), reason: reason.into() };
+        let frame = CloseFrame { code: close.code.code().into(), reason: reason.into() };
         if self.socket.send(Message::Close(Some(frame))).await.is_err() {
             return;
         }
@@ -248,12 +313,12 @@ enum Said {
     Nonsense,
 }
 
-type Incoming = Option<Result<Message, axum::Error>>;
+type Incoming = Option<Result<Message, tungstenite::Error>>;
 
 /// A broken frame ends with the code that RFC 6455 has for it; a broken connection just ends.
-pub(crate) fn code_of(error: axum::Error) -> Option<CloseCode> {
+pub(crate) fn code_of(error: &tungstenite::Error) -> Option<CloseCode> {
     use tungstenite::{Error, error::ProtocolError};
-    match error.into_inner().downcast_ref::<Error>()? {
+    match error {
         Error::Capacity(_) => Some(CloseCode::TooBig),
         Error::Utf8(_) => Some(CloseCode::InvalidText),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
@@ -262,6 +327,24 @@ pub(crate) fn code_of(error: axum::Error) -> Option<CloseCode> {
         Error::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => Some(CloseCode::RateExceeded),
         _ => None,
     }
+}
+
+/// Appends an unmasked text frame (RFC 6455, section 5.2).
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    const FINAL_TEXT: u8 = 0x81;
+    out.push(FINAL_TEXT);
+    match (u8::try_from(text.len()), u16::try_from(text.len())) {
+        (Ok(bytes @ ..126), _) => out.push(bytes),
+        (_, Ok(bytes)) => {
+            out.push(126);
+            out.extend_from_slice(&bytes.to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(text);
 }
 
 /// When something is due on a quiet connection.

@@ -166,7 +166,7 @@ impl Acknowledged {
                 assert_ne!(backlog, Backlog::Gap(GapReason::Evicted), "after step {moment}: {key} {seq}");
                 let frames = engine.read(&keys, &[*seq]).await.unwrap();
                 let json = frames.first().map(|(_, frame)| frame.as_json()).unwrap_or_default();
-                let json = String::from_utf8_lossy(&json);
+                let json = String::from_utf8_lossy(json);
                 assert!(json.contains(&format!(r#","n":{n},"#)), "after step {moment}: {key} {seq} is {json:?}");
                 checked += 1;
             }

@@ -114,7 +114,7 @@ pub(super) fn put_event(out: &mut Vec<u8>, head: &EventHead, dedupe: Option<&Ded
         for view in views {
             out.extend_from_slice(&length(view.keys.len()).to_le_bytes());
             view.keys.iter().for_each(|key| put_text(out, key.as_str()));
-            put_bytes(out, &view.frame.as_sse());
+            put_bytes(out, view.frame.as_sse());
         }
     });
 }

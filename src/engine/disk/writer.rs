@@ -12,6 +12,7 @@ use std::{
     io, mem,
     os::unix::fs::FileExt as _,
     sync::{Arc, atomic::Ordering},
+    thread,
     time::Instant,
 };
 
@@ -135,24 +136,38 @@ impl Writer {
     }
 
     /// Adds to the first delivery what else waits, within the bounds of a group.
+    ///
+    /// A processor that others want is left to them for a moment, since what they do with it may be to bring more: that costs a delivery
+    /// nothing when nobody wants it, and is what makes groups large when the machine is busy. Only of few that come quickly one after the
+    /// other, some are made to wait for each other, because flushing for each would cost more than all the rest of their way.
     fn gather(&self, first: Waiting, commands: &mut mpsc::Receiver<Command>) -> (Vec<Waiting>, Option<Command>) {
         let limits = &self.log.limits;
-        let mut bytes = weight(&first.0);
+        let (mut bytes, mut paused, mut before) = (weight(&first.0), false, 0);
         let mut group = vec![first];
-        if (1..limits.group_deliveries_enough).contains(&commands.len()) {
-            std::thread::sleep(limits.group_pause);
-        }
-        while group.len() < limits.group_deliveries_max && bytes < limits.group_bytes_max {
-            match commands.try_recv() {
-                Ok(Command::Publish(delivery, answer)) => {
-                    bytes += weight(&delivery);
-                    group.push((delivery, answer));
+        loop {
+            while group.len() < limits.group_deliveries_max && bytes < limits.group_bytes_max {
+                match commands.try_recv() {
+                    Ok(Command::Publish(delivery, answer)) => {
+                        bytes += weight(&delivery);
+                        group.push((delivery, answer));
+                    }
+                    Ok(other) => return (group, Some(other)),
+                    Err(_) => break,
                 }
-                Ok(other) => return (group, Some(other)),
-                Err(_) => break,
+            }
+            let quick = 2..limits.group_deliveries_few;
+            if group.len() >= limits.group_deliveries_enough || bytes >= limits.group_bytes_max {
+                return (group, None);
+            } else if group.len() > before {
+                before = group.len();
+                thread::yield_now();
+            } else if quick.contains(&group.len()) && !paused {
+                paused = true;
+                thread::sleep(limits.group_pause);
+            } else {
+                return (group, None);
             }
         }
-        (group, None)
     }
 
     fn publish(&mut self, waiting: Vec<Waiting>) {

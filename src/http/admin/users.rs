@@ -68,6 +68,6 @@ impl Api {
         let newest: Vec<u64> = numbers.iter().rev().take(EVENTS_MAX).copied().collect();
         let frames = self.engine.read(&keys, &newest).await?;
         let json = |frame: &[u8]| RawValue::from_string(self.ingest.shown(frame, usize::MAX)).ok();
-        Ok(frames.iter().filter_map(|(_, frame)| json(&frame.as_json())).collect())
+        Ok(frames.iter().filter_map(|(_, frame)| json(frame.as_json())).collect())
     }
 }

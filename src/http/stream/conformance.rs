@@ -9,18 +9,15 @@ use std::{
     process::{Command, Output},
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::ws::{CloseFrame, Message, WebSocket},
-    routing::any,
-};
+use bytes::BytesMut;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use prometheus_client::metrics::family::Family;
-use tower_service::Service as _;
+use tokio::io::AsyncWriteExt as _;
+use tungstenite::{Message, protocol::CloseFrame};
 
 use super::*;
 use crate::{
-    listener::{ConnectionLimits, Listener, UpgradedLimits, Visitors, WaitingLimits},
+    listener::{Connection, ConnectionLimits, Heard, Leave, Listener, UpgradedLimits, Visitors, WaitingLimits},
     shutdown::Shutdown,
 };
 
@@ -30,23 +27,42 @@ const MESSAGE_BYTES_MAX: usize = 17 * 1_024 * 1_024;
 /// The library notices bad UTF-8 only at the end of a message.
 const NOT_STRICT: [&str; 2] = ["6.4.3", "6.4.4"];
 
-async fn echo(headers: HeaderMap, upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Result<Response, Problem> {
-    let upgrade = bounded(handshake::check(&headers, upgrade)?, MESSAGE_BYTES_MAX).max_write_buffer_size(2 * MESSAGE_BYTES_MAX);
-    Ok(upgrade.on_upgrade(async |mut socket: WebSocket| {
-        while let Some(message) = socket.recv().await {
-            let answer = match message {
-                Ok(message @ (Message::Text(_) | Message::Binary(_))) => message,
-                Ok(_) => continue,
-                Err(error) => match websocket_carrier::code_of(error) {
-                    Some(code) => Message::Close(Some(CloseFrame { code: code.code(), reason: "".into() })),
-                    None => return,
-                },
-            };
-            if socket.send(answer).await.is_err() {
-                return;
+/// Answers a handshake with our own code, and then says what it hears.
+async fn echo(mut connection: Connection) -> Leave {
+    let Heard::Request(request) = connection.next(|method, _| method == "GET").await else { return Leave::Closed };
+    let handshake = Handshake::of(&request.into_parts().0).unwrap();
+    let response = handshake.response(None);
+    let mut socket = connection.into_socket();
+    let early = socket.upgraded();
+    Leave::AsStream(
+        async move {
+            let mut head = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+            for (name, value) in response.headers() {
+                head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
             }
+            head.extend_from_slice(b"\r\n");
+            socket.write_all(&head).await.unwrap();
+            talk(socket, early).await;
         }
-    }))
+        .boxed(),
+    )
+}
+
+async fn talk(socket: Socket, early: BytesMut) {
+    let mut socket = websocket_carrier::accept(socket, early, MESSAGE_BYTES_MAX).await;
+    while let Some(message) = socket.next().await {
+        let answer = match message {
+            Ok(message @ (Message::Text(_) | Message::Binary(_))) => message,
+            Ok(_) => continue,
+            Err(error) => match websocket_carrier::code_of(&error) {
+                Some(code) => Message::Close(Some(CloseFrame { code: code.code().into(), reason: "".into() })),
+                None => return,
+            },
+        };
+        if socket.send(answer).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn listener() -> Listener {
@@ -81,13 +97,9 @@ fn kosoku(target: &Path) -> PathBuf {
 async fn autobahn_finds_nothing_wrong() {
     let (listener, shutdown) = (listener(), Shutdown::default());
     let address = listener.address().unwrap();
-    let router = Router::new().route("/", any(echo));
-    let handle = move |request: axum::http::Request<hyper::body::Incoming>, _| {
-        let mut router = router.clone();
-        async move { router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {}) }
-    };
+    let handle = async |_: axum::http::Request<hyper::body::Incoming>, _| Problem::not_found().into_response();
     let visitors = Visitors { is_shared: Arc::new(|_| false), closed: Family::default() };
-    shutdown.spawn(listener.run(handle, visitors, shutdown.clone()));
+    shutdown.spawn(listener.run(echo, handle, visitors, shutdown.clone()));
 
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let reports = tempfile::tempdir().unwrap();

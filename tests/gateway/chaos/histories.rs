@@ -217,7 +217,7 @@ impl Person<'_> {
             Ok(Next::Events(events)) => {
                 let due = if self.backlog.is_empty() { &mut self.live } else { &mut self.backlog };
                 for event in events {
-                    let frame: Value = serde_json::from_slice(&event.frame.as_json()).unwrap();
+                    let frame: Value = serde_json::from_slice(event.frame.as_json()).unwrap();
                     let seq = frame["id"].as_str().unwrap().split_once(':').unwrap().1.parse().unwrap();
                     assert_eq!(frame["for"], json!(self.who), "an event of somebody else");
                     assert_eq!(Some(seq), due.pop_front(), "a silent gap: {frame} to {}", self.who);
