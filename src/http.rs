@@ -31,6 +31,8 @@ pub use client_address::ClientAddress;
 pub use edge::EdgeLimits;
 use error::Problem;
 pub use origin::Origins;
+#[cfg(any(test, fuzzing))]
+pub(crate) use stream::any_query::check as any_query;
 
 /// What the public routes need.
 pub struct Public {

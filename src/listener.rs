@@ -32,6 +32,8 @@ use tokio::{
 
 use crate::shutdown::Shutdown;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use framing::any_bytes::check as any_bytes;
 pub use intake::UpgradedLimits;
 use intake::{Intake, Upgraded};
 use socket::{Common, Socket};

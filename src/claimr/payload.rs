@@ -16,6 +16,8 @@
 //! - The referrer of a referral sees what happened and in which campaign, and of `data` what the allow-list names. If both people have a
 //!   key in common they are one person, who sees everything.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
 mod dedupe;
 mod elements;
 mod json;
