@@ -35,16 +35,16 @@ pub(crate) fn check(options: &[u8], input: &[u8]) {
     let now = Timestamp(now_s * 1000);
     let verifier = verifier(&signature, allow_unsigned);
     match verifier.verify(&headers, Bytes::copy_from_slice(body), now) {
-        Ok(verified) => {
-            assert_eq!(verified.body(), body);
-            let Some(found) = verified.scheme() else {
+        Ok(taken) => {
+            assert_eq!(taken.body(), body);
+            let Some(found) = taken.scheme() else {
                 assert!(allow_unsigned, "an unsigned delivery is taken by a source that wants signatures");
                 return;
             };
-            let secret = verified.secret().unwrap_or(EXPIRED);
+            let secret = taken.secret().unwrap_or(EXPIRED);
             assert!(secret != EXPIRED, "an old secret counts");
             assert!(is_signed(found, SECRETS[secret], &headers, body, now_s), "{found} was not made by the secret {secret}");
-            let pinned = super::any_bytes::verifier(&pinning(found), false).verify(&headers, Bytes::copy_from_slice(body), now);
+            let pinned = self::verifier(&pinning(found), false).verify(&headers, Bytes::copy_from_slice(body), now);
             assert!(pinned.is_ok(), "{found} was detected, and is refused where it is pinned");
         }
         Err(refusal) => assert!(!(allow_unsigned && refusal == Refusal::Missing)),

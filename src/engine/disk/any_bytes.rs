@@ -6,20 +6,21 @@ use std::{
     cell::RefCell,
     fs::File,
     io::{Seek as _, Write as _},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    index::{Index, LetterRow, Place, Tables},
+    index::{Index, Tables},
     index_file::IndexFile,
     record::{self, EventHead, ITEM_HEAD, Item, KeyHash, Reader},
     segment::{HEAD_BYTES, Head, Lookup, Segment, scan},
 };
 use crate::{
     engine::first::First,
-    event::{DeadLetter, Epoch, EventType, Position, Timestamp, UserKey},
+    event::{DeadLetter, DeadReason, Dedupe, Epoch, EventType, Position, Timestamp, UserKey},
     protocol::{Frame, View},
 };
 
@@ -118,8 +119,7 @@ fn written(bytes: &[u8]) {
     for seq in 1..=u64::from(count) {
         let (kind, views) = event(seq, &mut read);
         let head = EventHead { seq, at: Timestamp(read.u64().unwrap_or(0)), stamp: Timestamp(seq), kind };
-        let dedupe =
-            (flip % 2 == 0).then(|| crate::event::Dedupe { key: [3; 16], digest: [4; 16], window: std::time::Duration::MAX });
+        let dedupe = (flip % 2 == 0).then_some(Dedupe { key: [3; 16], digest: [4; 16], window: Duration::MAX });
         record::put_event(&mut out, &head, dedupe.as_ref(), &views);
         wanted.push((head, dedupe.map(|dedupe| ([3; 16], First::new(&dedupe, seq, Timestamp(seq)).digest)), views));
     }
@@ -127,7 +127,7 @@ fn written(bytes: &[u8]) {
         at: Timestamp(1),
         source: "claimr".to_owned(),
         scope: EventType::new("user_login"),
-        reason: crate::event::DeadReason::NoUser,
+        reason: DeadReason::NoUser,
         body: Bytes::copy_from_slice(read.0),
     };
     record::put_letter(&mut out, 9, [5; 16], &letter);
@@ -238,8 +238,5 @@ fn asked(file: &IndexFile, tables: &Tables) {
         let _ = file.first(*key, first.until);
     }
     let _ = (file.last_row(), file.row(u64::MAX), file.last_before(Timestamp(u64::MAX)), file.events(), file.seen_until());
-    let letters: &[LetterRow] = file.letters();
-    assert_eq!(letters, tables.letters);
-    let place = |letter: &LetterRow| -> Place { letter.place };
-    let _ = letters.iter().map(place).count();
+    assert_eq!(file.letters(), tables.letters);
 }
