@@ -5,6 +5,8 @@
 //! here reads the wall clock, and nothing says more to the outside than [`Rejection::close_code`]; the exact reason is for the operator's
 //! log and never quotes the credentials.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
 mod claims;
 mod credentials;
 mod jwks;

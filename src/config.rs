@@ -4,6 +4,8 @@
 //! each with its key, where the value came from, and the remedy. What leaves this module is complete and consistent; secrets are
 //! resolved and cannot be printed.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_text;
 mod broadcast;
 mod jwt_keys;
 pub mod load;

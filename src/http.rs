@@ -33,6 +33,8 @@ pub use edge::EdgeLimits;
 use error::Problem;
 pub use lane::serve as lane;
 pub use origin::Origins;
+#[cfg(any(test, fuzzing))]
+pub(crate) use stream::any_query::check as any_query;
 
 /// What the public routes need.
 pub struct Public {

@@ -28,6 +28,9 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod http;
 pub mod hub;

@@ -36,6 +36,8 @@ use tokio::{
 use crate::shutdown::Shutdown;
 
 pub use connection::{Announced, Broken, Connection, Heard};
+#[cfg(any(test, fuzzing))]
+pub(crate) use framing::any_bytes::check as any_bytes;
 pub use intake::UpgradedLimits;
 use intake::{Intake, Upgraded};
 use socket::Common;

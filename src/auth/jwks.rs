@@ -4,7 +4,7 @@
 //! fetch at most once in [`KeySet::COOLDOWN`], whatever comes in. What is fetched is [sound](document) or it changes nothing: the old set
 //! stays in use until it is older than `stale_max`.
 
-mod document;
+pub(super) mod document;
 mod fetch;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,8 @@
 //! - Who follows a campaign sees of the events that a rule of the source broadcasts what the rule names. An event that names nobody is a dead
 //!   letter all the same.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
 mod broadcast;
 mod dedupe;
 mod elements;

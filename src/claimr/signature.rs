@@ -16,6 +16,8 @@
 //! that is the tail of another one after such a text. Neither is JSON if the original is, so the parser behind this refuses
 //! both.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
 mod attempt;
 mod explain;
 mod found;

@@ -44,7 +44,7 @@ impl<'e> Report<'e> {
         let mut mistakes = self.mistakes.into_inner();
         for unknown in self.unknown.into_inner() {
             let mistake = Mistake {
-                key: join(&unknown.section, &unknown.key),
+                key: join(&unknown.section, &spelled(&unknown.key)),
                 origin: unknown.origin.to_string(),
                 problem: "unknown setting".to_owned(),
                 remedy: unknown.remedy(&known),
@@ -89,6 +89,12 @@ impl Unknown {
 
 fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// A key that we do not know, in quotes unless it is plain: so an empty one is seen, and one with a line break breaks no line.
+fn spelled(key: &str) -> String {
+    let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if plain { key.to_owned() } else { format!("{key:?}") }
 }
 
 /// The values that must differ, and the sections that have them.

@@ -9,6 +9,8 @@
 //! most of it on merging what is only ever appended and dropped whole; it dropped the rest of its journal in silence when a
 //! byte in the middle was damaged, and waited for ever for space on a full disk.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
 mod index;
 mod index_file;
 mod keep;

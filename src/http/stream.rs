@@ -3,6 +3,8 @@
 //! Browsers hide the status of a refused WebSocket handshake, so refusals that a page should understand are told after the upgrade.
 //! Native `EventSource` gives up for ever on any status but 200, so whoever may come back later is told so inside a stream.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod any_query;
 #[cfg(test)]
 mod conformance;
 mod handshake;

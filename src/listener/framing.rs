@@ -5,6 +5,9 @@
 //! where bodies end. Everything else that is wrong with a request is hyper's to refuse; it then ends the connection, so it does not matter
 //! what is made of the bytes behind it.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod any_bytes;
+
 use memchr::memchr;
 
 /// Follows the requests of one connection. Small while nothing is cut in two: every idle connection has one.

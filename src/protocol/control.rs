@@ -189,7 +189,8 @@ pub enum ClientMessage {
 impl ClientMessage {
     /// Reads one text message; `None` if it is not one we know.
     pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        // Serde would take `["$auth","…"]` for it, too.
+        text.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(text).ok())?
     }
 }
 
@@ -242,6 +243,14 @@ mod tests {
         for text in
             ["", "{}", "[]", r#"{"type":"$auth"}"#, r#"{"type":"$nope","token":"t"}"#, r#"{"type":"$auth","token":5}"#, "\0"]
         {
+            assert!(ClientMessage::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_the_members_values_is_no_message() {
+        assert!(ClientMessage::parse(" \n{\"token\":\"t\",\"type\":\"$auth\"}").is_some());
+        for text in [r#"["$auth","t"]"#, r#"["$auth",{"token":"t"}]"#, r#" [ "$auth" , "t" ] "#] {
             assert!(ClientMessage::parse(text).is_none(), "{text}");
         }
     }

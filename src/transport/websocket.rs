@@ -3,6 +3,9 @@
 //! The server judges liveness by protocol ping and pong; the `$ping` text beside it is for pages, which cannot see protocol frames.
 //! A write that waits blocks only its own session: its mailbox fills, it is closed with 4001, and the socket's write stall ends it.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
+
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};

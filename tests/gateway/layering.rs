@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["http"],
     &["gateway"],
     &["cli"],
+    &["fuzzing"],
 ];
 /// Axum is a thing of the edge. (The listener and the gateway hand its requests and routers on.)
 const AXUM_IN: &[&str] = &["http", "transport", "listener", "gateway"];

@@ -19,9 +19,9 @@ const KEYS_MAX: usize = 64;
 const EXPONENT_MIN: [u8; 3] = [1, 0, 1];
 
 /// The keys of a sound set.
-pub(super) struct Document {
+pub(in crate::auth) struct Document {
     /// At least one.
-    pub(super) keys: Vec<Key>,
+    pub(in crate::auth) keys: Vec<Key>,
     /// How many keys are not for us.
     pub(super) left_out: usize,
 }
@@ -66,7 +66,7 @@ enum Kind {
 }
 
 /// Reads a set whose keys may be used with `algs`. The error says what is wrong with it, for the operator's log.
-pub(super) fn read(json: &[u8], algs: &[Algorithm]) -> Result<Document, String> {
+pub(in crate::auth) fn read(json: &[u8], algs: &[Algorithm]) -> Result<Document, String> {
     let set: Set = serde_json::from_slice(json).map_err(|e| format!("it is not a JWK set, {{\"keys\":[…]}}: {e}"))?;
     if set.keys.len() > KEYS_MAX {
         return Err(format!("it has {} keys, and at most {KEYS_MAX} are taken", set.keys.len()));

@@ -140,7 +140,7 @@ impl<'a> Attempt<'a> {
         self.tags.iter().filter(|(known, _)| same(known)).count()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn hmacs(&self) -> usize {
         self.tags.len()
     }

@@ -325,3 +325,19 @@ fn broken_syntax_is_shown_by_its_place_and_never_by_its_text() {
     let missing = load(Some(Path::new("/nonexistent/relay.toml")), []).unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/relay.toml"), "{missing}");
 }
+
+#[test]
+fn an_unknown_key_is_spelled_so_that_it_is_seen() {
+    for (written, key) in [
+        ("strange = 1", "strange"),
+        ("\"\" = 1", "\"\""),
+        ("\"a b\" = 1", "\"a b\""),
+        ("\"a\\n\\u001bb\" = 1", "\"a\\n\\u{1b}b\""),
+        ("[server]\n\"\" = 1", "server.\"\""),
+    ] {
+        let found = mistakes(&format!("{written}\n{GOOD}"));
+        assert_eq!(found.iter().map(|mistake| &*mistake.key).collect::<Vec<_>>(), [key], "{written}");
+    }
+    let found = mistakes_with(GOOD, &[("CLAIMR_RELAY__", "x")]);
+    assert_eq!((found.len(), &*found[0].key, &*found[0].origin), (1, "\"\"", "environment variable CLAIMR_RELAY__"));
+}

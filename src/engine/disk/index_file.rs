@@ -88,7 +88,7 @@ impl IndexFile {
         Ok(Self::parse(File::open(path)?, &bytes, id))
     }
 
-    fn parse(file: File, bytes: &[u8], id: u64) -> Option<Self> {
+    pub(super) fn parse(file: File, bytes: &[u8], id: u64) -> Option<Self> {
         let mut read = Reader(bytes);
         (read.array()? == MAGIC && read.u64()? == id).then_some(())?;
         (read.u64()? == xxh3_64(read.0)).then_some(())?;

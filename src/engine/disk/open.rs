@@ -210,7 +210,7 @@ fn open_segments(folder: &Path, numbers: &[u64], seed: u64) -> Result<Vec<Segmen
             Unreadable::Damaged(what) => corrupt(what),
         })?;
         if let Some(newest) = segments.last()
-            && segment.head.first != newest.last + 1
+            && segment.head.first - 1 != newest.last
         {
             let what = format!("it begins with event {}, but the one before ends with {}", segment.head.first, newest.last);
             return Err(corrupt(what));

@@ -56,13 +56,16 @@ impl Head {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let head = bytes.get(..HEAD_BYTES)?;
         let mut read = Reader(head);
         (read.array()? == MAGIC).then_some(())?;
         let (id, first, through, last, stamp) = (read.u64()?, read.u64()?, read.u64()?, read.u64()?, Timestamp(read.u64()?));
         let sound = read.u64()? == xxh3_64(&head[..48]);
-        sound.then_some(Self { id, first, through, replaced: (last != GROWS).then_some((last, stamp)) })
+        let replaced = (last != GROWS).then_some((last, stamp));
+        // Numbers begin with 1, and a segment ends where it begins at the earliest.
+        let in_order = first > 0 && replaced.is_none_or(|(last, _)| last >= first - 1);
+        (sound && in_order).then_some(Self { id, first, through, replaced })
     }
 }
 
@@ -102,7 +105,7 @@ impl From<io::Error> for Unreadable {
 }
 
 impl Segment {
-    fn new(number: u64, path: PathBuf, file: File, head: Head, bytes: u64, index: Lookup) -> Self {
+    pub(super) fn new(number: u64, path: PathBuf, file: File, head: Head, bytes: u64, index: Lookup) -> Self {
         let (last, last_stamp) = head.replaced.unwrap_or((head.first - 1, Timestamp(0)));
         let mut segment = Self { number, path, file: Arc::new(file), head, bytes, last, last_stamp, index };
         if let Lookup::Memory(index) = &segment.index
@@ -135,7 +138,7 @@ impl Segment {
             return Ok(segment);
         }
         let contents = fs::read(&path)?;
-        let (index, sound) = scan(&contents, seed)?;
+        let (index, sound) = scan(&contents, head.first, seed)?;
         if sound < contents.len() {
             // An acknowledged group was durable before the next was written: what is torn with nothing sound behind it is the end.
             if !is_last || record::has_group(&contents[sound + 1..]) {
@@ -322,17 +325,23 @@ pub(super) fn damaged(path: &Path, offset: u32) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged at byte {offset}", path.display()))
 }
 
-/// Indexes the groups of a segment; also gives how many bytes from the start are sound.
-fn scan(contents: &[u8], seed: u64) -> Result<(Index, usize), Unreadable> {
+/// Indexes the groups of a segment whose events have numbers from `first` on; also gives how many bytes from the start are sound.
+pub(super) fn scan(contents: &[u8], first: u64, seed: u64) -> Result<(Index, usize), Unreadable> {
     let mut index = Index::default();
     let mut at = HEAD_BYTES;
+    let mut next = first;
     while let Some(body) = record::group(contents.get(at..).unwrap_or_default()) {
         let start = at + GROUP_HEAD;
         for item in record::items(body) {
             let decoded = item.and_then(|(offset, payload)| {
                 let place =
                     Place { offset: u32::try_from(start + offset).ok()?, bytes: u32::try_from(ITEM_HEAD + payload.len()).ok()? };
-                index.add(Item::decode(payload)?, place, seed)
+                let item = Item::decode(payload)?;
+                if let Item::Event(event, ..) = &item {
+                    // What is looked up relies on their order.
+                    next = event.seq.checked_add(1).filter(|_| event.seq >= next)?;
+                }
+                index.add(item, place, seed)
             });
             if decoded.is_none() {
                 return Err(Unreadable::Damaged(format!("the group at byte {at} cannot be decoded")));
@@ -352,3 +361,6 @@ pub(super) fn path_of(folder: &Path, number: u64, extension: &str) -> PathBuf {
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,9 +116,9 @@ fn name(paths: &AccountPaths) -> String {
     format!("{list}{}{platform}", paths.account.as_str())
 }
 
-/// JSON and TOML write texts alike.
+/// JSON and TOML write texts alike, but for one character, which TOML wants to be escaped.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 fn table(paths: &AccountPaths) -> String {

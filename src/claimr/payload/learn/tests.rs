@@ -129,3 +129,13 @@ fn what_cannot_be_told_is_said() {
     assert!(retried.events == 1 && retried.notes.iter().any(|note| note.starts_with("one delivery cannot show")), "{retried:?}");
     assert_eq!(learned(&[]).notes.len(), 1);
 }
+
+#[test]
+fn a_proposal_can_be_loaded_whatever_characters_its_names_have() {
+    // JSON writes U+007F as it is, and TOML does not take it.
+    for name in ["who\u{7f}", "who\\u0001", "who\\\"", "\u{202e}who", "who\\n?"] {
+        let lines = learned(&[&format!(r#"{{"{name}":{{"wallet":"0xAbC0000000000000000000000000000000000001"}}}}"#)]).lines;
+        assert_eq!(lines.len(), 1, "{name:?}");
+        reader(&lines[0]);
+    }
+}
