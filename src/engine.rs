@@ -9,6 +9,7 @@ pub mod disk;
 mod first;
 mod letter_id;
 pub mod memory;
+pub mod nats;
 pub mod steady;
 
 use std::time::Duration;

@@ -25,6 +25,7 @@ use crate::{
         Engine, Retention,
         disk::{self, DiskEngine},
         memory::MemoryEngine,
+        nats::{self, NatsEngine, NatsLimits},
         steady::Steady,
     },
     http::{
@@ -80,6 +81,9 @@ pub enum BindError {
     /// The data folder.
     #[error(transparent)]
     Log(#[from] disk::OpenError),
+    /// The log in NATS.
+    #[error(transparent)]
+    Nats(#[from] nats::OpenError),
     /// The data folder's list of revoked tokens.
     #[error(transparent)]
     Revocations(#[from] revocations::Unreadable),
@@ -123,8 +127,8 @@ impl Gateway {
         let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics), capture);
         let ingest = Arc::new(ingest.map_err(BindError::settings)?);
         let revocations = match &config.store.engine {
-            EngineKind::Memory => Revocations::in_memory(),
-            EngineKind::Disk(folder) => Revocations::open(folder, clock::now())?,
+            EngineKind::Memory | EngineKind::Nats { .. } => Revocations::in_memory(),
+            EngineKind::Disk { path: folder } => Revocations::open(folder, clock::now())?,
         };
         let home = KeySetHome { shutdown: shutdown.clone(), metrics: Arc::clone(&metrics) };
         let credentials = Credentials::new(&config.auth, limits.token_bytes_max, revocations, home);
@@ -284,8 +288,13 @@ fn open_log(config: &Config, hub: &Arc<Hub>) -> Result<Arc<dyn Engine>, BindErro
     let now = clock::now();
     let (log, newest): (Arc<dyn Engine>, _) = match &config.store.engine {
         EngineKind::Memory => (MemoryEngine::new(retention, Arc::clone(hub)), now),
-        EngineKind::Disk(path) => {
+        EngineKind::Disk { path } => {
             let log = DiskEngine::open(path, retention, Arc::clone(hub), now)?;
+            let newest = log.clock();
+            (log, newest)
+        }
+        EngineKind::Nats { nats } => {
+            let log = NatsEngine::open(nats.as_ref().clone(), retention, NatsLimits::default(), Arc::clone(hub))?;
             let newest = log.clock();
             (log, newest)
         }

@@ -146,6 +146,11 @@ impl Hub {
         self.members.len()
     }
 
+    /// Whether anybody here hears `key`, so that an event which concerns nobody here costs next to nothing.
+    pub fn hears(&self, key: &str) -> bool {
+        self.members.contains_key(key)
+    }
+
     fn leave(&self, slot: &Arc<Slot>) {
         for key in slot.keys() {
             // One atomic step: a session that joins meanwhile under the same key must not lose its place.

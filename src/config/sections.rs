@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Admin, Auth, Config, EngineKind, Limits, Log, LogFormat, Server, Store, jwt_keys,
     mistake::Wrong,
+    nats,
     reader::{Report, Reported, Section},
     secrets, sources,
     tree::{Node, Origin, Value},
@@ -69,23 +70,22 @@ enum Engine {
 
 fn store(s: &Section<'_>) -> Result<Store, Reported> {
     let engines = &[("disk", Engine::Disk), ("memory", Engine::Memory), ("nats", Engine::Nats)];
-    let engine = s.required("engine", "engine = \"disk\"", choice(engines)).and_then(|engine| match engine {
-        Engine::Nats => {
-            let remedy = "write \"disk\": one gateway with a durable log, or \"memory\": nothing survives a restart";
-            Err(s.wrong("engine", Wrong::new("\"nats\" is not supported by this version", remedy)))
-        }
-        engine => Ok(engine),
-    });
+    let engine = s.required("engine", "engine = \"disk\"", choice(engines));
     let path = s.required("path", "path = \"data\"", values::path);
-    let nats = s.not_yet("nats", "remove it, and write engine = \"disk\"");
     let max_age = s.required("max_age", "max_age = \"24h\"", duration(A_MOMENT, Duration::MAX));
     let max_events_per_user = s.required("max_events_per_user", "max_events_per_user = 1000", count(1));
-    nats?;
-    let engine = match (engine?, path?) {
-        (Engine::Memory, _) => EngineKind::Memory,
-        (_, path) => EngineKind::Disk(path),
+    let engine = match engine? {
+        Engine::Memory => Ok(EngineKind::Memory),
+        Engine::Disk => path.map(|path| EngineKind::Disk { path }),
+        Engine::Nats => nats::nats(s).map(|nats| EngineKind::Nats { nats: Box::new(nats) }),
     };
-    Ok(Store { engine, max_age: max_age?, max_events_per_user: max_events_per_user? })
+    if !matches!(engine, Ok(EngineKind::Nats { .. }) | Err(Reported)) {
+        // Read all the same, so that it is known and checked.
+        if s.node("nats").is_some() {
+            nats::nats(s)?;
+        }
+    }
+    Ok(Store { engine: engine?, max_age: max_age?, max_events_per_user: max_events_per_user? })
 }
 
 fn auth(s: &Section<'_>) -> Result<Auth, Reported> {
