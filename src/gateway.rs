@@ -22,7 +22,7 @@ use crate::{
     clock::{self, Ages},
     config::{Config, EngineKind, Limits},
     engine::{
-        Engine, Retention,
+        self, Engine, EngineError, Notice, Retention,
         disk::{self, DiskEngine},
         memory::MemoryEngine,
         nats::{self, NatsEngine, NatsLimits},
@@ -84,6 +84,9 @@ pub enum BindError {
     /// The log in NATS.
     #[error(transparent)]
     Nats(#[from] nats::OpenError),
+    /// What the other gateways have announced.
+    #[error(transparent)]
+    Notices(#[from] EngineError),
     /// The data folder's list of revoked tokens.
     #[error(transparent)]
     Revocations(#[from] revocations::Unreadable),
@@ -134,6 +137,8 @@ impl Gateway {
         let credentials = Credentials::new(&config.auth, limits.token_bytes_max, revocations, home);
         let credentials = Arc::new(credentials.map_err(BindError::settings)?);
 
+        engine.listen(listener(&credentials, &hub))?;
+
         let streams = Streams {
             hub: Arc::clone(&hub),
             engine: Arc::clone(&engine),
@@ -159,7 +164,7 @@ impl Gateway {
             hub: Arc::clone(&hub),
             engine: Arc::clone(&engine),
             guard: Guard::new(config.admin.token.as_ref()),
-            revoking: Arc::new(Revoking { credentials, hub: Arc::clone(&hub), clock: clock::now }),
+            revoking: Arc::new(Revoking { credentials, hub: Arc::clone(&hub), engine: Arc::clone(&engine), clock: clock::now }),
             read_timeout: Duration::from_secs(limits.read_timeout_s),
             data_bytes_max: Swap::new(limits.webhook_body_bytes_max),
             clock: clock::now,
@@ -300,6 +305,21 @@ fn open_log(config: &Config, hub: &Arc<Hub>) -> Result<Arc<dyn Engine>, BindErro
         }
     };
     Ok(Steady::new(log, Ages::from(newest), clock::now))
+}
+
+/// Puts in force what other gateways revoke.
+fn listener(credentials: &Arc<Credentials>, hub: &Arc<Hub>) -> engine::Listener {
+    let (credentials, hub) = (Arc::clone(credentials), Arc::clone(hub));
+    Box::new(move |notice| match notice {
+        Notice::Revoke(revocation) => {
+            if let Err(full) = credentials.revocations().add(revocation.clone(), clock::now()) {
+                tracing::error!(error = %full, "a revocation of another gateway is not in force here");
+            }
+            hub.revoke(&revocation);
+        }
+        Notice::Forget(subject) => drop(credentials.revocations().remove(&subject)),
+        Notice::Disconnect(_) | Notice::Again(_) => {}
+    })
 }
 
 fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result<Listener, BindError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Admin, Auth, Config, EngineKind, Limits, Log, LogFormat, Server, Store, jwt_keys,
+    Admin, Auth, Config, EngineKind, Limits, Log, LogFormat, Server, Source, Store, jwt_keys,
     mistake::Wrong,
     nats,
     reader::{Report, Reported, Section},
@@ -27,8 +27,11 @@ pub(super) fn config(report: &Report<'_>, root: Node) -> Result<Config, Reported
     let auth = section(&root, "auth").and_then(|s| auth(&s));
     let admin = section(&root, "admin").and_then(|s| admin(&s, server.as_ref().ok()));
     let sources = sources::sources(&root);
+    let remembered =
+        store.as_ref().map_or(Ok(()), |store| sources.as_ref().map_or(Ok(()), |sources| remembered(&root, store, sources)));
     let limits = section(&root, "limits").and_then(|s| Limits::read(&s));
     let log = section(&root, "log").and_then(|s| log(&s));
+    remembered?;
     Ok(Config { server: server?, store: store?, auth: auth?, admin: admin?, sources: sources?, limits: limits?, log: log? })
 }
 
@@ -86,6 +89,20 @@ fn store(s: &Section<'_>) -> Result<Store, Reported> {
         }
     }
     Ok(Store { engine: engine?, max_age: max_age?, max_events_per_user: max_events_per_user? })
+}
+
+/// A log in NATS knows a delivery id as long as its event.
+fn remembered(root: &Section<'_>, store: &Store, sources: &[Source]) -> Result<(), Reported> {
+    let longest = sources.iter().enumerate().max_by_key(|(_, source)| source.delivery_id_window);
+    let Some((number, source)) = longest.filter(|(_, source)| source.delivery_id_window > store.max_age) else { return Ok(()) };
+    if !matches!(store.engine, EngineKind::Nats { .. }) {
+        return Ok(());
+    }
+    let window = humantime::format_duration(source.delivery_id_window);
+    let problem =
+        format!("shorter than sources[{number}].delivery_id_window, and a log in NATS forgets a delivery id with its event");
+    let remedy = format!("write at least \"{window}\", or a shorter delivery_id_window");
+    Err(section(root, "store")?.wrong("max_age", Wrong::new(problem, remedy)))
 }
 
 fn auth(s: &Section<'_>) -> Result<Auth, Reported> {

@@ -28,10 +28,13 @@
 //! Everything runs on one thread with a runtime of its own: it is the one that may hand on, and it is not held up by sockets.
 
 mod apply;
+mod control;
 mod follow;
+mod guard;
 mod index;
 mod letters;
 mod link;
+mod presence;
 mod publish;
 mod read;
 mod record;
@@ -42,7 +45,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -55,10 +58,14 @@ use tokio::{
     runtime::{self, Handle},
     sync::{Semaphore, watch},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
-use super::{Backlog, Engine, EngineError, LetterId, Missed, PublishError, Receipt, Retention};
+use super::{Backlog, Engine, EngineError, LetterId, Listener, Missed, Notice, PublishError, Receipt, Retention};
 use crate::{
+    clock::Ages,
     config::Nats,
     event::{DeadLetter, Delivery, Position, Timestamp, UserKey},
     hub::Hub,
@@ -67,6 +74,7 @@ use crate::{
 use apply::Flight;
 use index::{Index, IndexLimits};
 use link::Link;
+use presence::Presence;
 use read::Cache;
 use streams::Streams;
 
@@ -83,6 +91,9 @@ pub struct NatsLimits {
     pub message_bytes_max: usize,
     /// By so much an event may be ahead of the server's clock.
     pub clock_ahead_max: Duration,
+    /// Seconds for which the stream must be gone, or have lost its end, before the log begins anew: a server that is about to lose its lead may
+    /// be behind for some.
+    pub doubt_s: u32,
 }
 
 impl Default for NatsLimits {
@@ -93,6 +104,7 @@ impl Default for NatsLimits {
             fetches_max: 64,
             message_bytes_max: 4 * 1024 * 1024,
             clock_ahead_max: Duration::from_mins(1),
+            doubt_s: 15,
         }
     }
 }
@@ -160,6 +172,8 @@ pub struct NatsEngine {
 struct Shared {
     /// The log's name, and the beginning of its subjects.
     name: String,
+    /// By which this gateway knows its own notices.
+    node: String,
     link: Link,
     streams: Streams,
     retention: Retention,
@@ -173,11 +187,17 @@ struct Shared {
     reached: watch::Sender<u64>,
     fetches: Semaphore,
     publishing: Arc<Semaphore>,
+    presence: Presence,
     /// Messages that were passed over.
     junk: AtomicU64,
+    /// Whether it is unclear which log this is.
+    doubtful: AtomicBool,
+    /// How often another log came in the place of ours.
+    replaced: watch::Sender<u64>,
     closed: CancellationToken,
-    /// The servers' clock when the log was opened.
-    opened_at: Timestamp,
+    tasks: TaskTracker,
+    /// The servers' clock, counted on from when the log was opened.
+    clock: Ages,
 }
 
 impl NatsEngine {
@@ -191,12 +211,14 @@ impl NatsEngine {
         let ended = |_| OpenError::stream(&name, &"opening it ended early");
         let (shared, handle) = opened.recv().map_err(ended)??;
         let alive = shared.closed.clone().drop_guard();
+        let others = Arc::downgrade(&shared);
+        shared.hub.count_elsewhere(Box::new(move |user| others.upgrade().map_or(0, |shared| shared.presence.of(user))));
         Ok(Arc::new(Self { shared, handle, thread: Mutex::new(Some(thread)), _alive: alive }))
     }
 
     /// The latest moment that the log knows of, by the servers' clock.
     pub fn clock(&self) -> Timestamp {
-        self.shared.index().clock().max(self.shared.opened_at)
+        self.shared.index().clock().max(self.shared.now())
     }
 
     /// How many messages of the bus were passed over, because nobody could read them.
@@ -221,7 +243,9 @@ fn run(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>,
         let shared = Arc::clone(&events.shared);
         let stream = shared.streams.events.clone();
         if ready.send(Ok((Arc::clone(&shared), Handle::current()))).is_ok() {
-            follow::follow(shared, stream, &mut events).await;
+            shared.tasks.spawn(guard::guard(Arc::clone(&shared), settings.clone()));
+            shared.tasks.spawn(presence::keep_count(Arc::clone(&shared)));
+            follow::follow(&shared, &stream, &mut events).await;
         }
     });
     // What is left has had its time.
@@ -244,6 +268,7 @@ async fn begin(settings: &Nats, retention: Retention, limits: NatsLimits, hub: A
     let index = Index::new(streams.epoch, floor, index_limits);
     let shared = Arc::new(Shared {
         name: settings.stream.clone(),
+        node: format!("{:016x}", fastrand::u64(..)),
         link,
         streams,
         retention,
@@ -255,11 +280,15 @@ async fn begin(settings: &Nats, retention: Retention, limits: NatsLimits, hub: A
         reached: watch::Sender::new(floor),
         fetches: Semaphore::new(limits.fetches_max),
         publishing: Arc::new(Semaphore::new(retention.publish_queue_max.clamp(1, Semaphore::MAX_PERMITS))),
+        presence: Presence::default(),
         junk: AtomicU64::new(0),
+        doubtful: AtomicBool::new(false),
+        replaced: watch::Sender::new(0),
         closed: CancellationToken::new(),
-        opened_at,
+        tasks: TaskTracker::new(),
+        clock: Ages::from(opened_at),
     });
-    let mut events = follow::Events { shared: Arc::clone(&shared), live: false };
+    let mut events = follow::Events { shared: Arc::clone(&shared), live: false, replaced: 0 };
     let loaded = loop {
         let stream = &shared.streams.events;
         match follow::load(&shared, stream, &mut events, state.last_sequence).await {
@@ -328,6 +357,11 @@ async fn servers_clock(link: &Link, streams: &Streams, name: &str) -> Result<Tim
 }
 
 impl Shared {
+    /// What time it is for the servers.
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn open(&self) -> Result<(), EngineError> {
         if self.closed.is_cancelled() || self.publishing.is_closed() { Err(EngineError::Closed) } else { Ok(()) }
     }
@@ -377,6 +411,16 @@ impl Engine for NatsEngine {
 
     fn event(&self, seq: u64) -> BoxFuture<'_, Result<Option<Published>, EngineError>> {
         self.shared.event(seq).boxed()
+    }
+
+    fn announce(&self, notice: Notice) -> BoxFuture<'_, Result<(), EngineError>> {
+        async move { self.shared.announce(&notice).await }.boxed()
+    }
+
+    fn listen(&self, listener: Listener) -> Result<(), EngineError> {
+        let (known, heard) = sync_channel(1);
+        drop(self.handle.spawn(control::follow_notices(Arc::clone(&self.shared), listener, known)));
+        heard.recv().unwrap_or(Err(EngineError::Closed))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

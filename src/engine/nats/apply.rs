@@ -23,13 +23,13 @@ pub(super) struct Flight {
 }
 
 impl Shared {
-    /// Takes the message at `seq`, which the server stored at `stored`. Only one thread may call this, in the order of the stream.
-    pub(super) fn take(&self, seq: u64, message: &Bytes, stored: u64) {
+    /// Takes the message at `seq`, which the server stored at `stored`, and hands it on if it is `live`. Only one thread may call this, in the
+    /// order of the stream.
+    pub(super) fn take(&self, seq: u64, message: &Bytes, stored: u64, live: bool) {
         let record = if message.len() <= self.limits.message_bytes_max { Record::decode(message, seq) } else { None };
         let Some(record) = record else {
             self.index().skip(seq);
-            self.junk.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(seq, bytes = message.len(), "a message that this release does not understand is passed over");
+            self.pass_over(seq, message.len(), "event");
             self.reached.send_replace(seq);
             return;
         };
@@ -46,13 +46,12 @@ impl Shared {
         self.keep(seq, message);
         let flight = self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.sender);
         let mut reached = 0;
-        if record.names(|key| self.hub.hears(key)) {
+        if live && record.names(|key| self.hub.hears(key)) {
             let received = flight.as_ref().map_or_else(|| before(record.age_us), |flight| flight.received);
             if let Some(views) = record.decode_views(position) {
                 reached = self.hub.deliver(&Published { seq, kind: record.kind, views }, received);
             } else {
-                self.junk.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(seq, "an event that cannot be sent to anybody is passed over");
+                self.pass_over(seq, message.len(), "event");
             }
         }
         if let Some(flight) = flight {
@@ -60,6 +59,21 @@ impl Shared {
             let _ = flight.landed.send((seq, reached));
         }
         self.reached.send_replace(seq);
+    }
+
+    /// Counts what nobody can read.
+    pub(super) fn pass_over(&self, seq: u64, bytes: usize, what: &'static str) {
+        let before = self.junk.fetch_add(1, Ordering::Relaxed);
+        // Whoever fills the bus with junk is not to fill the log as well.
+        if before.is_power_of_two() || before == 0 {
+            tracing::warn!(
+                seq,
+                bytes,
+                what,
+                passed_over = before + 1,
+                "a message on the bus that this release does not understand is passed over"
+            );
+        }
     }
 
     /// Messages up to `seq` are gone from the stream before this gateway saw them. Whom they concerned is unknown, so everybody comes back

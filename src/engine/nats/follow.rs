@@ -42,6 +42,8 @@ pub(super) enum Lost {
     Hole,
     #[error("the connection was made anew")]
     Reconnected,
+    #[error("the log was replaced")]
+    Replaced,
     #[error("the subscription ended")]
     Ended,
     #[error("{0}")]
@@ -55,6 +57,9 @@ pub(super) trait Follower: Send {
 
     /// Takes the message at `seq`, which is above the last. `pending` more are in the stream.
     fn take(&mut self, seq: u64, message: &jetstream::Message, pending: u64);
+
+    /// Another log stands where the one of before was; `pending` messages of it are there already.
+    fn begin_again(&mut self, _pending: u64) {}
 }
 
 /// A consumer of a stream, and what has come of it.
@@ -66,14 +71,14 @@ struct Tail {
 }
 
 /// Follows `stream` until the engine is closed.
-pub(super) async fn follow(shared: Arc<Shared>, stream: Stream, follower: &mut impl Follower) {
+pub(super) async fn follow(shared: &Shared, stream: &Stream, follower: &mut impl Follower) {
     loop {
         let lost = tokio::select! {
-            lost = attempt(&shared, &stream, follower) => lost,
+            lost = attempt(shared, stream, follower) => lost,
             () = shared.closed.cancelled() => return,
         };
         tracing::info!(reason = %lost, after = follower.taken(), "following the stream anew");
-        if !matches!(lost, Lost::Reconnected | Lost::Hole) {
+        if !matches!(lost, Lost::Reconnected | Lost::Hole | Lost::Replaced) {
             sleep(RETRY).await;
         }
     }
@@ -101,21 +106,26 @@ pub(super) async fn load(shared: &Shared, stream: &Stream, follower: &mut impl F
 async fn attempt(shared: &Shared, stream: &Stream, follower: &mut impl Follower) -> Lost {
     let mut connected = shared.link.connected.clone();
     connected.mark_unchanged();
-    let (mut tail, _) = match Tail::open(shared, stream, follower.taken() + 1).await {
+    let mut replaced = shared.replaced.subscribe();
+    let (mut tail, pending) = match Tail::open(shared, stream, follower.taken() + 1).await {
         Ok(opened) => opened,
         Err(lost) => return lost,
     };
+    follower.begin_again(pending);
     let mut ticks = interval(HEARTBEAT);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            // First of all: what waits is of the log of before.
+            biased;
+            _ = replaced.changed() => return Lost::Replaced,
+            _ = connected.changed() => return Lost::Reconnected,
             message = tail.subscriber.next() => {
                 let Some(message) = message else { return Lost::Ended };
                 if let Err(lost) = tail.take(shared, message, follower).await {
                     return lost;
                 }
             }
-            _ = connected.changed() => return Lost::Reconnected,
             _ = ticks.tick() => {
                 if tail.heard.elapsed() > SILENCE_MAX {
                     return Lost::Silent;
@@ -190,8 +200,10 @@ fn header<'h>(headers: Option<&'h HeaderMap>, name: &str) -> Option<&'h str> {
 /// The one who follows the events.
 pub(super) struct Events {
     pub(super) shared: Arc<Shared>,
-    /// Whether sessions may be listening already.
+    /// Whether the past has been read, so that what comes is news.
     pub(super) live: bool,
+    /// How often the log had been replaced when the past was begun.
+    pub(super) replaced: u64,
 }
 
 impl Follower for Events {
@@ -199,12 +211,31 @@ impl Follower for Events {
         self.shared.index().head().seq
     }
 
-    fn take(&mut self, seq: u64, message: &jetstream::Message, _: u64) {
+    fn begin_again(&mut self, pending: u64) {
+        let replaced = *self.shared.replaced.borrow();
+        if self.replaced != replaced {
+            (self.replaced, self.live) = (replaced, false);
+        }
+        self.past_is_read(pending);
+    }
+
+    fn take(&mut self, seq: u64, message: &jetstream::Message, pending: u64) {
         if self.live && seq > self.taken() + 1 {
             self.shared.miss(seq - 1);
         }
         let stored = message.info().map(|info| millis(info.published.unix_timestamp_nanos())).unwrap_or_default();
-        self.shared.take(seq, &message.payload, stored);
+        self.shared.take(seq, &message.payload, stored, self.live);
+        self.past_is_read(pending);
+    }
+}
+
+impl Events {
+    /// Who came while the past of another log was read has heard nothing of it, and begins anew.
+    fn past_is_read(&mut self, pending: u64) {
+        if !self.live && pending == 0 && self.replaced > 0 {
+            self.live = true;
+            self.shared.end_sessions();
+        }
     }
 }
 

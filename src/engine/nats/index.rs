@@ -287,8 +287,7 @@ impl Index {
         self.rows.binary_search_by_key(&seq, |row| row.seq).is_ok()
     }
 
-    /// How many events are known.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
+    pub(super) fn limits(&self) -> IndexLimits {
+        self.limits
     }
 }

@@ -10,7 +10,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Instant,
 };
 
@@ -79,6 +79,9 @@ impl Shared {
     pub(super) async fn publish(self: Arc<Self>, delivery: Delivery) -> Result<Receipt, PublishError> {
         if !self.link.is_up() {
             return Err(PublishError::Unavailable("there is no connection to NATS".to_owned()));
+        }
+        if self.doubtful.load(Ordering::Acquire) {
+            return Err(PublishError::Unavailable("the stream has lost messages, or is gone".to_owned()));
         }
         for letter in &delivery.dead_letters {
             self.keep_letter(letter).await?;

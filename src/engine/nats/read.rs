@@ -55,6 +55,10 @@ impl Cache {
 }
 
 impl Shared {
+    pub(super) fn forget_messages(&self) {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Answers [`crate::engine::Engine::read`].
     pub(super) async fn read(&self, keys: &[UserKey], seqs: &[u64]) -> Result<Vec<(u64, Frame)>, EngineError> {
         self.open()?;

@@ -156,7 +156,8 @@ async fn ensure(link: &Link, wanted: Config) -> Result<Stream, OpenError> {
     jetstream.get_stream(&name).await.map_err(|error| OpenError::stream(&name, &error))
 }
 
-fn is_missing(kind: &GetStreamErrorKind) -> bool {
+/// Whether the server knows no such stream.
+pub(super) fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 

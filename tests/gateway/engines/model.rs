@@ -194,6 +194,8 @@ async fn run(kind: Kind, ops: &[Op]) {
             Op::Reopen => {
                 model.retain(now);
                 bench.reopen(now).await;
+                // What the disk is told when it is opened, NATS is told by the first round of housekeeping.
+                bench.engine.retain(now).await.unwrap();
             }
         }
     }
