@@ -19,6 +19,7 @@ mod isolation;
 mod keys;
 mod layering;
 mod life;
+mod nats;
 mod operations;
 mod power_loss;
 mod reload;
