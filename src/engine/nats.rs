@@ -49,7 +49,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::jetstream::message::PublishMessage;
@@ -57,6 +57,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::{
     runtime::{self, Handle},
     sync::{Semaphore, watch},
+    time::sleep,
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -129,6 +130,14 @@ pub enum OpenError {
     /// A stream could not be found or made.
     #[error("the stream \"{name}\": {reason}")]
     Stream {
+        /// Its name.
+        name: String,
+        /// What the server says.
+        reason: String,
+    },
+    /// A stream could not be found or made yet: the servers are still finding each other.
+    #[error("the stream \"{name}\": {reason}")]
+    NotReady {
         /// Its name.
         name: String,
         /// What the server says.
@@ -256,7 +265,16 @@ fn run(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>,
 async fn begin(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>) -> Result<follow::Events, OpenError> {
     let link = Link::open(settings).await?;
     check_server(&link)?;
-    let streams = Streams::open(&link, settings, &retention).await?;
+    let patience = Instant::now() + link::START_PATIENCE;
+    let streams = loop {
+        match Streams::open(&link, settings, &retention).await {
+            Err(OpenError::NotReady { name, reason }) if Instant::now() < patience => {
+                tracing::info!(stream = name, reason, "the NATS servers are not ready; they are asked again");
+                sleep(Duration::from_millis(500)).await;
+            }
+            opened => break opened?,
+        }
+    };
     let opened_at = servers_clock(&link, &streams, &settings.stream).await?;
     let state = streams.events.cached_info().state.clone();
     let index_limits = IndexLimits {

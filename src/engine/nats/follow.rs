@@ -213,10 +213,11 @@ impl Follower for Events {
 
     fn begin_again(&mut self, pending: u64) {
         let replaced = *self.shared.replaced.borrow();
-        if self.replaced != replaced {
-            (self.replaced, self.live) = (replaced, false);
+        if self.replaced == replaced {
+            return self.past_is_read(pending);
         }
-        self.past_is_read(pending);
+        // Of an empty log nobody can have missed anything since.
+        (self.replaced, self.live) = (replaced, pending == 0);
     }
 
     fn take(&mut self, seq: u64, message: &jetstream::Message, pending: u64) {

@@ -12,7 +12,7 @@ use crate::config::{Login, Nats};
 /// To reach one server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For all of them together, at the start.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(20);
 /// A connection that swallows what it is given is given up after three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Between attempts to come back: long enough for a server that restarts, short enough for sessions that wait.

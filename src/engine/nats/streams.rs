@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     ErrorCode,
-    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind},
     stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream},
 };
 
@@ -139,9 +139,9 @@ async fn ensure(link: &Link, wanted: Config) -> Result<Stream, OpenError> {
             Err(error) if is_taken(&error.kind()) => {
                 jetstream.get_stream(&name).await.map_err(|e| OpenError::stream(&name, &e))?
             }
-            Err(error) => return Err(OpenError::stream(&name, &error)),
+            Err(error) => return Err(not_made(&name, &error)),
         },
-        Err(error) => return Err(OpenError::stream(&name, &error)),
+        Err(error) => return Err(not_found(&name, &error)),
     };
     let info = found.cached_info();
     if let Some(problem) = unsafe_because(&info.config, &wanted) {
@@ -159,6 +159,37 @@ async fn ensure(link: &Link, wanted: Config) -> Result<Stream, OpenError> {
 /// Whether the server knows no such stream.
 pub(super) fn is_missing(kind: &GetStreamErrorKind) -> bool {
     matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// What servers of a cluster say that have not found each other yet: no leader, no peers with room, no answer.
+fn is_transient(code: ErrorCode) -> bool {
+    [
+        ErrorCode::CLUSTER_NO_PEERS,
+        ErrorCode::CLUSTER_NOT_AVAILABLE,
+        ErrorCode::CLUSTER_NOT_LEADER,
+        ErrorCode::INSUFFICIENT_RESOURCES,
+    ]
+    .contains(&code)
+}
+
+fn not_found(name: &str, error: &GetStreamError) -> OpenError {
+    match error.kind() {
+        GetStreamErrorKind::JetStream(e) if !is_transient(e.error_code()) => OpenError::stream(name, error),
+        GetStreamErrorKind::JetStream(_) | GetStreamErrorKind::Request => {
+            OpenError::NotReady { name: name.to_owned(), reason: error.to_string() }
+        }
+        _ => OpenError::stream(name, error),
+    }
+}
+
+fn not_made(name: &str, error: &CreateStreamError) -> OpenError {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(e) if !is_transient(e.error_code()) => OpenError::stream(name, error),
+        CreateStreamErrorKind::JetStream(_) | CreateStreamErrorKind::TimedOut => {
+            OpenError::NotReady { name: name.to_owned(), reason: error.to_string() }
+        }
+        _ => OpenError::stream(name, error),
+    }
 }
 
 fn is_taken(kind: &CreateStreamErrorKind) -> bool {
