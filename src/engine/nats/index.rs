@@ -25,6 +25,8 @@ use crate::{
 const RETAIN_EVENTS_MAX: usize = 10_000;
 /// Into how many steps `max_age` is divided to remember how old the removed events were.
 const AGE_STEPS: u32 = 256;
+/// For so long after its window a first is remembered all the same: the server may still know its name, and take a new event for it.
+const NAMES_KEPT: Duration = Duration::from_mins(5);
 /// When so many types are known, those of no event are forgotten.
 const KINDS_BEFORE_SWEEP: usize = 1_024;
 
@@ -236,7 +238,8 @@ impl Index {
                 self.lists.remove(&hash);
             }
         }
-        while self.seen_by_until.first().is_some_and(|(until, _)| *until < self.clock) {
+        let limit = self.clock.minus(NAMES_KEPT);
+        while self.seen_by_until.first().is_some_and(|(until, _)| *until < limit) {
             if let Some((_, key)) = self.seen_by_until.pop_first() {
                 self.seen.remove(&key);
             }

@@ -2,7 +2,8 @@
 //!
 //! - **One event is one message**, whoever it concerns, so there is no hole between its recipients.
 //! - **A delivery of several events** goes as one atomic batch where the servers know that (2.12). Elsewhere its messages go one after the
-//!   other, each under a name of its own: if a crash cuts it short, the webhook was not answered, and the retry adds what is missing.
+//!   other, each under a name of its own, and each only when the one before is stored, which keeps their order: if a crash cuts it short, the
+//!   webhook was not answered, and the retry adds what is missing.
 //! - **A repetition** is recognised by the index. Of two gateways that take the same webhook at the same moment neither has it there; then the
 //!   server does, because both name it alike ([`record::message_id`]).
 //! - **No answer** does not mean that nothing was stored. So the same name is sent again for a few seconds; after that the sender is told to
@@ -17,13 +18,12 @@ use std::{
 use async_nats::{
     HeaderMap,
     jetstream::{
-        context::{PublishAckFuture, PublishError as Refused},
+        context::{PublishError as Refused, PublishErrorKind},
         message::PublishMessage,
         publish::PublishAck,
     },
 };
 use bytes::Bytes;
-use futures_util::future::join_all;
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
@@ -36,8 +36,8 @@ use crate::{
     event::{Delivery, Draft},
 };
 
-/// How often a message is named anew because the server has one of that name whose window is over. Two are possible in practice.
-const ROUNDS_MAX: usize = 64;
+/// How often a message is named anew because the server has one of that name whose window is over. Once is what happens in practice.
+const NAMES_MAX: usize = 64;
 const RETRY: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// One event of a delivery that is being published.
@@ -90,19 +90,14 @@ impl Shared {
         let _flights = Flights { shared: &self, senders: passengers.iter().map(|passenger| passenger.sender).collect() };
         let mut may_batch = self.streams.is_atomic;
         let deadline = Instant::now() + self.limits.publish_patience;
-        for _ in 0..ROUNDS_MAX {
-            let outgoing = self.plan(&mut passengers, delivery.received);
-            if outgoing.is_empty() {
-                return Ok(self.receipt(&passengers));
-            }
-            if may_batch && outgoing.len() > 1 {
+        for _ in 0..passengers.len() + NAMES_MAX {
+            let outgoing = self.plan(&mut passengers, delivery.received, may_batch);
+            match outgoing.as_slice() {
+                [] => return Ok(self.receipt(&passengers)),
+                [out] => self.send_until_stored(&mut passengers[out.passenger], out, deadline).await?,
                 // What a batch refuses, one by one says why.
-                may_batch = false;
-                if self.batch(&mut passengers, &outgoing).await.is_ok() {
-                    continue;
-                }
+                batch => may_batch = self.batch(&mut passengers, batch).await.is_ok(),
             }
-            self.send_each(&mut passengers, outgoing, deadline).await?;
         }
         Err(PublishError::Unavailable("the server takes the event for another one".to_owned()))
     }
@@ -115,14 +110,17 @@ impl Shared {
         Passenger { draft, sender, landing, after: None, settled: None }
     }
 
-    /// Settles what is known to be a repetition, and says what has to be sent.
-    fn plan(&self, passengers: &mut [Passenger<'_>], received: Instant) -> Vec<Outgoing> {
+    /// Settles what is known to be a repetition, and says what has to be sent next: all that is left, or the first of it.
+    fn plan(&self, passengers: &mut [Passenger<'_>], received: Instant, all: bool) -> Vec<Outgoing> {
         let mut outgoing: Vec<Outgoing> = Vec::new();
         let mut firsts: HashMap<[u8; 16], First> = HashMap::new();
         let index = self.index();
         for (number, passenger) in passengers.iter_mut().enumerate() {
             if passenger.settled.is_some() {
                 continue;
+            }
+            if !all && !outgoing.is_empty() {
+                break;
             }
             let draft = passenger.draft;
             let Some(dedupe) = draft.dedupe else {
@@ -181,7 +179,7 @@ impl Shared {
                 commit = Some(self.link.jetstream.send_publish(out.subject.clone(), message).await?);
             } else {
                 let sent = self.link.client.publish_with_headers(out.subject.clone(), headers, out.message.clone()).await;
-                sent.map_err(|error| Refused::with_source(async_nats::jetstream::context::PublishErrorKind::Other, error))?;
+                sent.map_err(|error| Refused::with_source(PublishErrorKind::Other, error))?;
             }
         }
         let Some(commit) = commit else { return Ok(()) };
@@ -192,52 +190,36 @@ impl Shared {
         Ok(())
     }
 
-    /// Sends one by one, all on their way at the same time, until each is stored.
-    async fn send_each(
+    /// Sends one message until it is stored, or known to be there.
+    async fn send_until_stored(
         &self,
-        passengers: &mut [Passenger<'_>],
-        mut outgoing: Vec<Outgoing>,
+        passenger: &mut Passenger<'_>,
+        out: &Outgoing,
         deadline: Instant,
     ) -> Result<(), PublishError> {
-        while !outgoing.is_empty() {
-            let mut acks = Vec::with_capacity(outgoing.len());
-            for out in &outgoing {
-                acks.push(self.send(out).await);
-            }
-            let acks = join_all(acks.into_iter().map(async |sent| match sent {
-                Ok(sent) => sent.await,
-                Err(refused) => Err(refused),
-            }));
-            let mut left = Vec::new();
-            let mut problem = None;
-            for (out, ack) in outgoing.into_iter().zip(acks.await) {
-                let passenger = &mut passengers[out.passenger];
-                match ack {
-                    Ok(ack) => self.acknowledged(passenger, &ack).await,
-                    Err(refused) => match passenger.landing.try_recv() {
-                        // No answer, but there it is.
-                        Ok((seq, reached)) => passenger.settled = Some((self.stored(seq), reached)),
-                        Err(_) => {
-                            problem = Some(refused);
-                            left.push(out);
-                        }
-                    },
+        loop {
+            let refused = match self.send(out).await {
+                Ok(ack) => {
+                    self.acknowledged(passenger, &ack).await;
+                    return Ok(());
                 }
+                Err(refused) => refused,
+            };
+            if let Ok((seq, reached)) = passenger.landing.try_recv() {
+                // No answer, but there it is.
+                passenger.settled = Some((self.stored(seq), reached));
+                return Ok(());
             }
-            outgoing = left;
-            if let Some(refused) = problem {
-                if Instant::now() >= deadline || !self.link.is_up() {
-                    return Err(PublishError::Unavailable(refused.to_string()));
-                }
-                sleep(RETRY).await;
+            if Instant::now() >= deadline || !self.link.is_up() {
+                return Err(PublishError::Unavailable(refused.to_string()));
             }
+            sleep(RETRY).await;
         }
-        Ok(())
     }
 
-    async fn send(&self, out: &Outgoing) -> Result<PublishAckFuture, Refused> {
+    async fn send(&self, out: &Outgoing) -> Result<PublishAck, Refused> {
         let message = PublishMessage::build().payload(out.message.clone()).message_id(&out.id);
-        self.link.jetstream.send_publish(out.subject.clone(), message).await
+        self.link.jetstream.send_publish(out.subject.clone(), message).await?.await
     }
 
     async fn acknowledged(&self, passenger: &mut Passenger<'_>, ack: &PublishAck) {
