@@ -196,6 +196,8 @@ struct Shared {
     reached: watch::Sender<u64>,
     fetches: Semaphore,
     publishing: Arc<Semaphore>,
+    /// Deliveries of several events that go one by one.
+    turns: Semaphore,
     presence: Presence,
     /// Messages that were passed over.
     junk: AtomicU64,
@@ -245,7 +247,7 @@ fn run(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>,
         Err(error) => return drop(ready.send(Err(OpenError::Settings(format!("no runtime can be started: {error}"))))),
     };
     runtime.block_on(async {
-        let mut events = match begin(settings, retention, limits, hub).await {
+        let mut events = match Box::pin(begin(settings, retention, limits, hub)).await {
             Ok(events) => events,
             Err(error) => return drop(ready.send(Err(error))),
         };
@@ -298,6 +300,7 @@ async fn begin(settings: &Nats, retention: Retention, limits: NatsLimits, hub: A
         reached: watch::Sender::new(floor),
         fetches: Semaphore::new(limits.fetches_max),
         publishing: Arc::new(Semaphore::new(retention.publish_queue_max.clamp(1, Semaphore::MAX_PERMITS))),
+        turns: Semaphore::new(1),
         presence: Presence::default(),
         junk: AtomicU64::new(0),
         doubtful: AtomicBool::new(false),
@@ -363,15 +366,12 @@ async fn servers_clock(link: &Link, streams: &Streams, name: &str) -> Result<Tim
     let subject = format!("{name}.c.hello");
     let sent = link.jetstream.send_publish(subject, PublishMessage::build()).await.map_err(|e| failed(&e))?;
     let seq = sent.await.map_err(|e| failed(&e))?.sequence;
-    match streams.control.get_raw_message(seq).await {
-        Ok(message) => Ok(Timestamp(follow::millis(message.time.unix_timestamp_nanos()))),
+    let message = match streams.control.get_raw_message(seq).await {
+        Ok(message) => message,
         // Another gateway said hello in between, and only the last one is kept: that was just now as well.
-        Err(_) => {
-            let last =
-                streams.control.get_last_raw_message_by_subject(&format!("{name}.c.hello")).await.map_err(|e| failed(&e))?;
-            Ok(Timestamp(follow::millis(last.time.unix_timestamp_nanos())))
-        }
-    }
+        Err(_) => streams.control.get_last_raw_message_by_subject(&format!("{name}.c.hello")).await.map_err(|e| failed(&e))?,
+    };
+    Ok(Timestamp(follow::millis(message.time.unix_timestamp_nanos())))
 }
 
 impl Shared {

@@ -182,17 +182,17 @@ async fn without_the_bus_webhooks_are_put_off_and_sessions_stay() {
     assert_eq!(session.points(1).await, [1]);
     for (n, silent) in [(2, true), (3, false)] {
         if silent {
-            server.signal("STOP")
+            server.signal("STOP");
         } else {
-            server.kill()
+            server.kill();
         }
         let answer = a.deliver(&event("42", n)).await;
         assert_eq!((answer.status, answer.code()), (503, "log_unavailable"), "{answer:?}");
         assert_ne!(a.ask_admin("GET", "/readyz", &Value::Null).await.status, 200);
         if silent {
-            server.signal("CONT")
+            server.signal("CONT");
         } else {
-            server.run()
+            server.run();
         }
         let healed = Instant::now();
         until("the webhook is taken", async || a.deliver(&event("42", n)).await.status == 200).await;
@@ -242,11 +242,11 @@ async fn lose_one_after_the_other(version: NatsVersion) {
         }
         n
     };
-    for lost in 0..servers.len() {
+    for lost in &mut servers {
         five().await;
-        servers[lost].kill();
+        lost.kill();
         five().await;
-        servers[lost].run();
+        lost.run();
     }
     let n = five().await;
     assert_eq!(session.points(n).await, (0..n as u64).collect::<Vec<_>>());
@@ -319,7 +319,7 @@ async fn what_is_removed_before_it_was_read_is_a_gap() {
     match engine.missed(missed).await.unwrap() {
         // It was read in time after all.
         Backlog::Complete(seqs) => assert_eq!((seqs.last(), mailbox.closed()), (Some(&head.seq), None)),
-        gap => assert_eq!(gap, Backlog::Gap(GapReason::Evicted)),
+        Backlog::Gap(reason) => assert_eq!(reason, GapReason::Evicted),
     }
 }
 

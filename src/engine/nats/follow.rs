@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_nats::{
-    HeaderMap, Message, StatusCode, Subscriber,
+    HeaderMap, HeaderValue, Message, StatusCode, Subscriber,
     jetstream::{
         self,
         consumer::{AckPolicy, DeliverPolicy, push},
@@ -181,7 +181,7 @@ impl Tail {
     /// The server says that it is there, how much it has sent, and perhaps asks whether we keep up.
     async fn heartbeat(&self, shared: &Shared, message: Message) -> Result<(), Lost> {
         if message.status != Some(StatusCode::IDLE_HEARTBEAT) {
-            return Err(Lost::Refused(message.description.map_or_else(String::new, |text| text.to_string())));
+            return Err(Lost::Refused(message.description.unwrap_or_default()));
         }
         let stalled = header(message.headers.as_ref(), "Nats-Consumer-Stalled").map(|subject| subject.to_owned().into());
         if let Some(answer) = message.reply.or(stalled) {
@@ -194,7 +194,7 @@ impl Tail {
 }
 
 fn header<'h>(headers: Option<&'h HeaderMap>, name: &str) -> Option<&'h str> {
-    headers?.get(name).map(|value| value.as_str())
+    headers?.get(name).map(HeaderValue::as_str)
 }
 
 /// The one who follows the events.

@@ -33,7 +33,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Shared, apply::Flight, record};
 use crate::{
     engine::{PublishError, Receipt, Repetition, Stored, first::First},
-    event::{Delivery, Draft},
+    event::{Delivery, Draft, UserKey},
 };
 
 /// How often a message is named anew because the server has one of that name whose window is over. Once is what happens in practice.
@@ -89,11 +89,16 @@ impl Shared {
         let mut passengers: Vec<_> = delivery.drafts.iter().map(|draft| self.board(draft, delivery.received)).collect();
         let _flights = Flights { shared: &self, senders: passengers.iter().map(|passenger| passenger.sender).collect() };
         let mut may_batch = self.streams.is_atomic;
+        // Where they cannot go as one, no other such delivery of this gateway comes between them.
+        let _turn = match passengers.len() {
+            2.. if !may_batch => Some(self.turns.acquire().await.map_err(|_| PublishError::Closed)?),
+            _ => None,
+        };
         let deadline = Instant::now() + self.limits.publish_patience;
         for _ in 0..passengers.len() + NAMES_MAX {
             let outgoing = self.plan(&mut passengers, delivery.received, may_batch);
             match outgoing.as_slice() {
-                [] => return Ok(self.receipt(&passengers)),
+                [] => return Ok(Self::receipt(&passengers)),
                 [out] => self.send_until_stored(&mut passengers[out.passenger], out, deadline).await?,
                 // What a batch refuses, one by one says why.
                 batch => may_batch = self.batch(&mut passengers, batch).await.is_ok(),
@@ -153,7 +158,7 @@ impl Shared {
     /// The subject of the set of keys that the event concerns, whatever their order. The keys themselves are in the message: they may be long,
     /// or full of what no subject may hold.
     fn subject(&self, draft: &Draft) -> String {
-        let mut keys: Vec<&str> = draft.audiences.iter().flat_map(|audience| &audience.keys).map(|key| key.as_str()).collect();
+        let mut keys: Vec<&str> = draft.audiences.iter().flat_map(|audience| &audience.keys).map(UserKey::as_str).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut hash = Xxh3::new();
@@ -251,7 +256,7 @@ impl Shared {
         Stored { position: self.index().position(seq), repetition: None }
     }
 
-    fn receipt(&self, passengers: &[Passenger<'_>]) -> Receipt {
+    fn receipt(passengers: &[Passenger<'_>]) -> Receipt {
         let settled = passengers.iter().filter_map(|passenger| passenger.settled);
         let (events, connections): (Vec<_>, Vec<_>) = settled.unzip();
         Receipt { events, connections: connections.iter().sum() }

@@ -50,11 +50,8 @@ impl Streams {
         let atomic = link.client.is_server_compatible(2, 12, 0);
         let events = ensure(link, events_config(settings, retention, Some(epoch), atomic)).await?;
         let info = events.cached_info();
-        let epoch = match epoch_of(info) {
-            Some(epoch) => epoch,
-            None => {
-                return Err(OpenError::unsafe_stream(name, "its description does not hold an epoch, and could not be changed"));
-            }
+        let Some(epoch) = epoch_of(info) else {
+            return Err(OpenError::unsafe_stream(name, "its description does not hold an epoch, and could not be changed"));
         };
         let is_atomic = info.config.allow_atomic_publish;
         let letters = ensure(link, letters_config(settings, retention)).await?;

@@ -38,7 +38,7 @@ use crate::harness::{Dial, NatsServer, NatsVersion, WebSocket, free_address, tok
 
 const FAULTS: [&str; 4] = ["gateway killed", "gateway restarted", "server killed", "server frozen"];
 /// For everything to be as it was.
-const CALM: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_mins(1);
 
 /// Hands each connection to the next gateway that takes it.
 async fn balance(listener: TcpListener, gateways: [SocketAddr; 3]) {
@@ -110,7 +110,7 @@ async fn three_gateways_on_three_servers_lose_nothing() {
             "gateway restarted" => {
                 let mut node = places[victim].node.take().unwrap();
                 node.terminate();
-                node.ended(Duration::from_secs(60)).await;
+                node.ended(Duration::from_mins(1)).await;
                 places[victim].start(&launch).await;
             }
             "server killed" => {
