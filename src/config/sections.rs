@@ -102,7 +102,8 @@ fn remembered(root: &Section<'_>, store: &Store, sources: &[Source]) -> Result<(
     let problem =
         format!("shorter than sources[{number}].delivery_id_window, and a log in NATS forgets a delivery id with its event");
     let remedy = format!("write at least \"{window}\", or a shorter delivery_id_window");
-    Err(section(root, "store")?.wrong("max_age", Wrong::new(problem, remedy)))
+    let origin = root.node("store").map_or(Origin::Default, |node| node.origin.clone());
+    Err(root.report.add("store.max_age".to_owned(), &origin, Wrong::new(problem, remedy)))
 }
 
 fn auth(s: &Section<'_>) -> Result<Auth, Reported> {

@@ -306,7 +306,7 @@ fn an_unknown_setting_is_told_its_nearest_name_at_every_level() {
         ),
         ("limits.sessions_per_user = 1", "limits.sessions_per_user", "did you mean limits.sessions_per_user_max?"),
         ("log.colour = true", "log.colour", "remove it; known here: filter, format"),
-        ("store.x = 1", "store.x", "known here: engine, max_age, max_events_per_user, path"),
+        ("store.x = 1", "store.x", "known here: engine, max_age, max_events_per_user, nats, path"),
     ] {
         let found = mistakes(&with(setting));
         assert_eq!(found.len(), 1, "{setting}: {found:?}");
