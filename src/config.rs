@@ -11,6 +11,7 @@ mod jwt_keys;
 pub mod load;
 pub mod mapping;
 mod mistake;
+mod nats;
 mod network;
 mod print;
 mod reader;
@@ -33,6 +34,7 @@ use crate::event::Timestamp;
 pub use broadcast::{Broadcast, Shown};
 pub use mapping::Mapping;
 pub use mistake::{Mistake, Mistakes};
+pub use nats::{Login, Nats, NatsTls};
 pub use network::{Network, network_of};
 
 /// Everything that `serve` needs to know.
@@ -84,13 +86,21 @@ pub struct Store {
 }
 
 /// Which log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "engine", content = "path", rename_all = "lowercase")]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "engine", rename_all = "lowercase")]
 pub enum EngineKind {
     /// In memory: nothing survives a restart.
     Memory,
-    /// On disk, in this folder.
-    Disk(PathBuf),
+    /// On disk.
+    Disk {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// In NATS `JetStream`, shared with other gateways.
+    Nats {
+        /// Where and how.
+        nats: Box<Nats>,
+    },
 }
 
 /// Who may connect.

@@ -9,11 +9,13 @@ pub mod disk;
 mod first;
 mod letter_id;
 pub mod memory;
+pub mod nats;
+mod notice;
 pub mod steady;
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 
 use crate::{
     event::{DeadLetter, Delivery, EventType, InvalidCursor, Position, Timestamp, UserKey},
@@ -21,6 +23,7 @@ use crate::{
 };
 
 pub use letter_id::LetterId;
+pub use notice::{Listener, Notice};
 
 /// A log that gateways can stand on. One suite of tests holds every implementation to this (`tests/gateway/engines.rs`).
 pub trait Engine: Send + Sync + 'static {
@@ -50,6 +53,17 @@ pub trait Engine: Send + Sync + 'static {
 
     /// One event with what everybody sees of it; `None` if it never was, or if retention has removed it.
     fn event(&self, seq: u64) -> BoxFuture<'_, Result<Option<Published>, EngineError>>;
+
+    /// Tells the other gateways that share the log. Resolves once each of them will hear it, also those that are cut off now; fails if that is not
+    /// sure. Where nobody shares the log there is nobody to tell.
+    fn announce(&self, _notice: Notice) -> BoxFuture<'_, Result<(), EngineError>> {
+        ready(Ok(())).boxed()
+    }
+
+    /// Hears the revocations that are in force in all gateways, and then those that others announce. Blocks until the former are known.
+    fn listen(&self, _listener: Listener) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Makes all that was published durable and lets go of the storage; later calls fail with [`EngineError::Closed`].
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -22,9 +22,10 @@ use crate::{
     clock::{self, Ages},
     config::{Config, EngineKind, Limits},
     engine::{
-        Engine, Retention,
+        self, Engine, EngineError, Notice, Retention,
         disk::{self, DiskEngine},
         memory::MemoryEngine,
+        nats::{self, NatsEngine, NatsLimits},
         steady::Steady,
     },
     http::{
@@ -84,6 +85,12 @@ pub enum BindError {
     /// The data folder.
     #[error(transparent)]
     Log(#[from] disk::OpenError),
+    /// The log in NATS.
+    #[error(transparent)]
+    Nats(#[from] nats::OpenError),
+    /// What the other gateways have announced.
+    #[error(transparent)]
+    Notices(#[from] EngineError),
     /// The data folder's list of revoked tokens.
     #[error(transparent)]
     Revocations(#[from] revocations::Unreadable),
@@ -127,12 +134,14 @@ impl Gateway {
         let ingest = Ingest::new(&config.sources, Arc::clone(&engine), Arc::clone(&metrics), capture);
         let ingest = Arc::new(ingest.map_err(BindError::settings)?);
         let revocations = match &config.store.engine {
-            EngineKind::Memory => Revocations::in_memory(),
-            EngineKind::Disk(folder) => Revocations::open(folder, clock::now())?,
+            EngineKind::Memory | EngineKind::Nats { .. } => Revocations::in_memory(),
+            EngineKind::Disk { path: folder } => Revocations::open(folder, clock::now())?,
         };
         let home = KeySetHome { shutdown: shutdown.clone(), metrics: Arc::clone(&metrics) };
         let credentials = Credentials::new(&config.auth, limits.token_bytes_max, revocations, home);
         let credentials = Arc::new(credentials.map_err(BindError::settings)?);
+
+        engine.listen(listener(&credentials, &hub))?;
 
         let streams = Streams {
             hub: Arc::clone(&hub),
@@ -164,7 +173,7 @@ impl Gateway {
             hub: Arc::clone(&hub),
             engine: Arc::clone(&engine),
             guard: Guard::new(config.admin.token.as_ref()),
-            revoking: Arc::new(Revoking { credentials, hub: Arc::clone(&hub), clock: clock::now }),
+            revoking: Arc::new(Revoking { credentials, hub: Arc::clone(&hub), engine: Arc::clone(&engine), clock: clock::now }),
             read_timeout: Duration::from_secs(limits.read_timeout_s),
             data_bytes_max: Swap::new(limits.webhook_body_bytes_max),
             clock: clock::now,
@@ -300,13 +309,33 @@ fn open_log(config: &Config, hub: &Arc<Hub>) -> Result<Arc<dyn Engine>, BindErro
     let now = clock::now();
     let (log, newest): (Arc<dyn Engine>, _) = match &config.store.engine {
         EngineKind::Memory => (MemoryEngine::new(retention, Arc::clone(hub)), now),
-        EngineKind::Disk(path) => {
+        EngineKind::Disk { path } => {
             let log = DiskEngine::open(path, retention, Arc::clone(hub), now)?;
+            let newest = log.clock();
+            (log, newest)
+        }
+        EngineKind::Nats { nats } => {
+            let log = NatsEngine::open(nats.as_ref().clone(), retention, NatsLimits::default(), Arc::clone(hub))?;
             let newest = log.clock();
             (log, newest)
         }
     };
     Ok(Steady::new(log, Ages::from(newest), clock::now))
+}
+
+/// Puts in force what other gateways revoke.
+fn listener(credentials: &Arc<Credentials>, hub: &Arc<Hub>) -> engine::Listener {
+    let (credentials, hub) = (Arc::clone(credentials), Arc::clone(hub));
+    Box::new(move |notice| match notice {
+        Notice::Revoke(revocation) => {
+            if let Err(full) = credentials.revocations().add(revocation.clone(), clock::now()) {
+                tracing::error!(error = %full, "a revocation of another gateway is not in force here");
+            }
+            hub.revoke(&revocation);
+        }
+        Notice::Forget(subject) => drop(credentials.revocations().remove(&subject)),
+        Notice::Disconnect(_) | Notice::Again(_) => {}
+    })
 }
 
 fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result<Listener, BindError> {

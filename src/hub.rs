@@ -12,7 +12,7 @@ mod revoke;
 use std::{
     collections::HashSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -39,7 +39,13 @@ pub struct Hub {
     limits: Swap<HubLimits>,
     next_session: AtomicU64,
     sessions: AtomicUsize,
+    /// Counts who comes and goes.
+    changes: AtomicU64,
+    elsewhere: OnceLock<Elsewhere>,
 }
+
+/// How many sessions a user has on other nodes, as far as this one knows.
+pub type Elsewhere = Box<dyn Fn(&UserKey) -> usize + Send + Sync>;
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +65,15 @@ impl Hub {
             // A random start, so that numbers of two runs do not look alike in logs.
             next_session: AtomicU64::new(fastrand::u64(..) >> 16),
             sessions: AtomicUsize::new(0),
+            changes: AtomicU64::new(0),
+            elsewhere: OnceLock::new(),
         })
+    }
+
+    /// Counts the sessions that a user has elsewhere against the user's limit. Only the first who says how to is heard.
+    pub fn count_elsewhere(&self, elsewhere: Elsewhere) {
+        // A hub belongs to one log for its life.
+        let _ = self.elsewhere.set(elsewhere);
     }
 
     /// Bounds sessions that join from now on.
@@ -78,14 +92,16 @@ impl Hub {
         let number = self.next_session.fetch_add(1, Ordering::Relaxed);
         let limits = self.limits.get();
         let slot = Arc::new(Slot::new(number, arrival, keys, types, limits.mailbox));
+        let elsewhere = self.elsewhere.get().map_or(0, |elsewhere| elsewhere(slot.user()));
         for (i, key) in keys.iter().enumerate() {
             let mut members = self.members.entry(key.clone()).or_default();
-            if i == 0 && members.own() >= limits.sessions_per_user_max {
+            if i == 0 && members.own() + elsewhere >= limits.sessions_per_user_max {
                 return Err(CloseCode::TooManySessions);
             }
             members.add(&slot, i == 0);
         }
         self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         Ok(Mailbox::new(Arc::clone(self), slot))
     }
 
@@ -152,6 +168,26 @@ impl Hub {
         self.members.len()
     }
 
+    /// Every user who has sessions of clients here, and how many.
+    pub fn users(&self) -> Vec<(UserKey, usize)> {
+        let counted = |members: RefMulti<'_, UserKey, Members>| {
+            let own = |slot: &&Arc<Slot>| slot.user() == members.key() && slot.arrival().carrier.is_some();
+            let count = members.iter().filter(own).count();
+            (count > 0).then(|| (members.key().clone(), count))
+        };
+        self.members.iter().filter_map(counted).collect()
+    }
+
+    /// A number that is another one whenever somebody has come or gone.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody here hears `key`, so that an event which concerns nobody here costs next to nothing.
+    pub fn hears(&self, key: &str) -> bool {
+        self.members.contains_key(key)
+    }
+
     fn leave(&self, slot: &Arc<Slot>) {
         for (i, key) in slot.keys().iter().enumerate() {
             // One atomic step: a session that joins meanwhile under the same key must not lose its place.
@@ -163,6 +199,7 @@ impl Hub {
             }
         }
         self.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 }
 

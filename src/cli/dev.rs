@@ -137,7 +137,9 @@ impl Prepared {
             match again {
                 None => break,
                 Some(Restart { keep_log: true }) => {}
-                Some(Restart { keep_log: false }) => self.config.store.engine = EngineKind::Disk(log_folder(&self.data, run)),
+                Some(Restart { keep_log: false }) => {
+                    self.config.store.engine = EngineKind::Disk { path: log_folder(&self.data, run) }
+                }
             }
         }
         Ok(())

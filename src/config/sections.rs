@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Admin, Auth, Config, EngineKind, Limits, Log, LogFormat, Server, Store, jwt_keys,
+    Admin, Auth, Config, EngineKind, Limits, Log, LogFormat, Server, Source, Store, jwt_keys,
     mistake::Wrong,
+    nats,
     reader::{Report, Reported, Section},
     secrets, sources,
     tree::{Node, Origin, Value},
@@ -26,8 +27,11 @@ pub(super) fn config(report: &Report<'_>, root: Node) -> Result<Config, Reported
     let auth = section(&root, "auth").and_then(|s| auth(&s));
     let admin = section(&root, "admin").and_then(|s| admin(&s, server.as_ref().ok()));
     let sources = sources::sources(&root);
+    let remembered =
+        store.as_ref().map_or(Ok(()), |store| sources.as_ref().map_or(Ok(()), |sources| remembered(&root, store, sources)));
     let limits = section(&root, "limits").and_then(|s| Limits::read(&s));
     let log = section(&root, "log").and_then(|s| log(&s));
+    remembered?;
     Ok(Config { server: server?, store: store?, auth: auth?, admin: admin?, sources: sources?, limits: limits?, log: log? })
 }
 
@@ -69,23 +73,37 @@ enum Engine {
 
 fn store(s: &Section<'_>) -> Result<Store, Reported> {
     let engines = &[("disk", Engine::Disk), ("memory", Engine::Memory), ("nats", Engine::Nats)];
-    let engine = s.required("engine", "engine = \"disk\"", choice(engines)).and_then(|engine| match engine {
-        Engine::Nats => {
-            let remedy = "write \"disk\": one gateway with a durable log, or \"memory\": nothing survives a restart";
-            Err(s.wrong("engine", Wrong::new("\"nats\" is not supported by this version", remedy)))
-        }
-        engine => Ok(engine),
-    });
+    let engine = s.required("engine", "engine = \"disk\"", choice(engines));
     let path = s.required("path", "path = \"data\"", values::path);
-    let nats = s.not_yet("nats", "remove it, and write engine = \"disk\"");
     let max_age = s.required("max_age", "max_age = \"24h\"", duration(A_MOMENT, Duration::MAX));
     let max_events_per_user = s.required("max_events_per_user", "max_events_per_user = 1000", count(1));
-    nats?;
-    let engine = match (engine?, path?) {
-        (Engine::Memory, _) => EngineKind::Memory,
-        (_, path) => EngineKind::Disk(path),
+    let engine = match engine? {
+        Engine::Memory => Ok(EngineKind::Memory),
+        Engine::Disk => path.map(|path| EngineKind::Disk { path }),
+        Engine::Nats => nats::nats(s).map(|nats| EngineKind::Nats { nats: Box::new(nats) }),
     };
-    Ok(Store { engine, max_age: max_age?, max_events_per_user: max_events_per_user? })
+    if !matches!(engine, Ok(EngineKind::Nats { .. }) | Err(Reported)) {
+        // Read all the same, so that it is known and checked.
+        if s.node("nats").is_some() {
+            nats::nats(s)?;
+        }
+    }
+    Ok(Store { engine: engine?, max_age: max_age?, max_events_per_user: max_events_per_user? })
+}
+
+/// A log in NATS knows a delivery id as long as its event.
+fn remembered(root: &Section<'_>, store: &Store, sources: &[Source]) -> Result<(), Reported> {
+    let longest = sources.iter().enumerate().max_by_key(|(_, source)| source.delivery_id_window);
+    let Some((number, source)) = longest.filter(|(_, source)| source.delivery_id_window > store.max_age) else { return Ok(()) };
+    if !matches!(store.engine, EngineKind::Nats { .. }) {
+        return Ok(());
+    }
+    let window = humantime::format_duration(source.delivery_id_window);
+    let problem =
+        format!("shorter than sources[{number}].delivery_id_window, and a log in NATS forgets a delivery id with its event");
+    let remedy = format!("write at least \"{window}\", or a shorter delivery_id_window");
+    let origin = root.node("store").map_or(Origin::Default, |node| node.origin.clone());
+    Err(root.report.add("store.max_age".to_owned(), &origin, Wrong::new(problem, remedy)))
 }
 
 fn auth(s: &Section<'_>) -> Result<Auth, Reported> {

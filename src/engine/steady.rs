@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Backlog, Engine, EngineError, LetterId, Missed, PublishError, Receipt, Start};
+use super::{Backlog, Engine, EngineError, LetterId, Listener, Missed, Notice, PublishError, Receipt, Start};
 use crate::{
     clock::Ages,
     event::{DeadLetter, Delivery, Position, Timestamp, UserKey},
@@ -69,6 +69,14 @@ impl Engine for Steady {
 
     fn event(&self, seq: u64) -> BoxFuture<'_, Result<Option<Published>, EngineError>> {
         self.log.event(seq)
+    }
+
+    fn announce(&self, notice: Notice) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.log.announce(notice)
+    }
+
+    fn listen(&self, listener: Listener) -> Result<(), EngineError> {
+        self.log.listen(listener)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -14,6 +14,7 @@
 
 mod client;
 mod clock;
+mod cluster;
 mod crowd;
 mod deaths;
 mod disk;

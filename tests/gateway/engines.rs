@@ -11,7 +11,7 @@ mod stories;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -19,15 +19,19 @@ use std::{
 
 use bytes::Bytes;
 use claimr_relay::{
+    config::{Login, Nats, NatsTls},
     engine::{
         Backlog, Engine, Missed, PublishError, Receipt, Repetition, Retention, Start,
         disk::{DiskEngine, DiskLimits},
         memory::MemoryEngine,
+        nats::{NatsEngine, NatsLimits},
     },
     event::{Audience, DeadLetter, DeadReason, Dedupe, Delivery, Draft, EventType, Position, Timestamp, UserKey},
     hub::{Hub, HubLimits, Mailbox, MailboxLimits},
     protocol::Frame,
 };
+
+use crate::harness::NatsVersion;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -38,6 +42,17 @@ const NOON: Timestamp = Timestamp(1_800_000_000_000);
 enum Kind {
     Memory,
     Disk,
+    Nats(NatsVersion),
+}
+
+impl Kind {
+    /// Every kind of engine.
+    const ALL: [Self; 4] = [Self::Memory, Self::Disk, Self::Nats(NatsVersion::Debian), Self::Nats(NatsVersion::Current)];
+
+    /// Whether the log is still there after the engine was closed.
+    fn is_durable(self) -> bool {
+        self != Self::Memory
+    }
 }
 
 /// An engine, the hub that it hands on to, and the folder that it lives in.
@@ -62,6 +77,7 @@ impl Bench {
         let engine: Arc<dyn Engine> = match kind {
             Kind::Memory => MemoryEngine::new(retention, Arc::clone(&hub)),
             Kind::Disk => DiskEngine::open_with(folder.path(), retention, limits, Arc::clone(&hub), NOON).unwrap(),
+            Kind::Nats(version) => open_nats(version, folder.path(), retention, &hub),
         };
         Self { kind, retention, limits, hub, engine, folder }
     }
@@ -74,6 +90,7 @@ impl Bench {
             Kind::Disk => {
                 DiskEngine::open_with(self.folder.path(), self.retention, self.limits, Arc::clone(&self.hub), now).unwrap()
             }
+            Kind::Nats(version) => open_nats(version, self.folder.path(), self.retention, &self.hub),
         };
     }
 
@@ -111,6 +128,29 @@ impl Bench {
 
     fn join(&self, who: &str) -> Mailbox {
         self.hub.join(&keys(who), &[]).unwrap()
+    }
+}
+
+/// A log on the server that all tests share, under the name of a folder that is nobody else's.
+fn open_nats(version: NatsVersion, folder: &Path, retention: Retention, hub: &Arc<Hub>) -> Arc<NatsEngine> {
+    let name: String = folder.file_name().unwrap().to_str().unwrap().chars().filter(char::is_ascii_alphanumeric).collect();
+    // Tests live in 2027, and nothing may depend on how busy the machine is.
+    let patience = Duration::from_mins(1);
+    let (publish_patience, hand_on_patience) = (patience, patience);
+    let limits = NatsLimits { clock_ahead_max: DAY * 36_500, publish_patience, hand_on_patience, ..NatsLimits::default() };
+    NatsEngine::open(nats_settings(version.shared(), &name), retention, limits, Arc::clone(hub)).unwrap()
+}
+
+fn nats_settings(url: &str, stream: &str) -> Nats {
+    Nats {
+        servers: vec![url.to_owned()],
+        stream: stream.to_owned(),
+        replicas: 1,
+        login: Login::Anonymous,
+        tls: NatsTls::default(),
+        events_max: 10_000_000,
+        // So small that most of what is read back comes from the stream.
+        cache_bytes_max: 1_000,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod clients;
 mod issuer;
+mod nats;
 mod process;
 mod program;
 mod raw;
@@ -29,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use clients::{Dial, Sse, WebSocket};
 pub(crate) use issuer::{Issuer, SigningKey};
+pub(crate) use nats::{NatsServer, NatsVersion};
 pub(crate) use process::Process;
 pub(crate) use program::{Said, claimr_relay, shell};
 pub(crate) use raw::{Raw, RawAnswer, RawSocket, frame};

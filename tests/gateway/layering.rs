@@ -96,6 +96,14 @@ fn axum_stays_at_the_edge() {
 }
 
 #[test]
+fn nats_is_known_to_its_engine_only() {
+    for (file, text) in rust_files("src") {
+        let is_its_engine = file.to_str().unwrap().starts_with("engine/nats");
+        assert!(!text.contains("async_nats") || is_its_engine, "{} uses async-nats", file.display());
+    }
+}
+
+#[test]
 fn no_file_grows_out_of_sight() {
     for folder in ["src", "tests"] {
         for (file, text) in rust_files(folder) {

@@ -20,6 +20,7 @@ mod isolation;
 mod keys;
 mod layering;
 mod life;
+mod nats;
 mod openapi;
 mod operations;
 mod power_loss;

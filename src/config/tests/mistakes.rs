@@ -35,9 +35,8 @@ const ONE_WRONG_SETTING: &[(&str, &str, &str)] = &[
     ("server.allowed_origins[0] = \"https://u@a.example\"", "is not an Origin", "https://app.example.com"),
     ("server.allowed_origins[0] = \"https://a.example:x\"", "is not an Origin", "https://app.example.com"),
     // The log.
-    ("store.engine = \"nats\"", "not supported by this version", "\"disk\""),
     ("store.engine = \"redis\"", "\"redis\" is not a choice", "\"disk\", \"memory\""),
-    ("store.nats = { url = \"nats://n\" }", "not supported by this version", "engine = \"disk\""),
+    ("store.nats = \"nats://n\"", "a table belongs here, not text", "nats = { url ="),
     ("store.path = \"\"", "empty", "write a value"),
     ("store.max_age = \"0s\"", "too short", "at least"),
     ("store.max_age = \"soon\"", "is not a duration", "\"24h\""),
@@ -153,6 +152,48 @@ fn a_key_set_is_an_entry_of_its_own_and_comes_over_tls() {
 }
 
 #[test]
+fn a_log_in_nats_is_described_in_full_and_without_a_login_in_its_address() {
+    let store = |rest: &str| format!("[store]\nengine = \"nats\"\n{rest}\n{GOOD}");
+    for (rest, key, problem, remedy) in [
+        ("", "store.nats", "required, but not set", "nats = { url ="),
+        ("nats = {}", "store.nats.url", "required, but not set", "nats://"),
+        ("nats = { url = [] }", "store.nats.url", "required, but not set", "nats://"),
+        ("nats = { url = \"n:4222\" }", "store.nats.url", "not the address", "nats://host:4222"),
+        ("nats = { url = [\"nats://a\", \"http://b\"] }", "store.nats.url[1]", "not the address", "tls://host:4222"),
+        ("nats = { url = \"nats://u:geheim@n\" }", "store.nats.url", "has a login in it", "credentials"),
+        ("nats = { url = \"nats://n\", stream = \"a.b\" }", "store.nats.stream", "not the name of a stream", "claimr-relay"),
+        ("nats = { url = \"nats://n\", replicas = 2 }", "store.nats.replicas", "2 replicas", "write 1, or 3"),
+        ("nats = { url = \"nats://n\", user = \"u\" }", "store.nats.password", "required, but not set", "NATS_PASSWORD"),
+        ("nats = { url = \"nats://n\", password = { value = \"geheim\" } }", "store.nats.user", "required", "user ="),
+        (
+            "nats = { url = \"nats://n\", nkey = { value = \"geheim\" }, token = { value = \"x\" } }",
+            "store.nats.token",
+            "another way",
+            "keep one",
+        ),
+        ("nats = { url = \"nats://n\", credentials = \"geheim\" }", "store.nats.credentials", "where it comes from", "{ file ="),
+        ("nats = { url = \"nats://n\", tls = { cert = \"c\" } }", "store.nats.tls.key", "required, but not set", "key ="),
+        ("nats = { url = \"nats://n\", cluster = 3 }", "store.nats.cluster", "unknown setting", ""),
+        ("nats = { url = \"nats://n\" }\nmax_age = \"1h\"", "store.max_age", "sources[0].delivery_id_window", "at least"),
+    ] {
+        let found = mistakes(&store(rest));
+        assert_eq!(found.len(), 1, "{rest}: {found:#?}");
+        assert_eq!(found[0].key, key, "{rest}");
+        assert!(found[0].problem.contains(problem) && found[0].remedy.contains(remedy), "{rest}: {found:#?}");
+        assert!(!found[0].to_string().contains("geheim"), "{found:#?}");
+    }
+    let text = store(
+        "nats = { url = [\"nats://a:1\", \"tls://b\"], nkey = { value = \"geheim\" }, replicas = 3, tls = { ca = \"ca.pem\" } }",
+    );
+    let config = read("relay.toml", &text, &environment(&[])).0.unwrap();
+    let EngineKind::Nats { nats } = &config.store.engine else { panic!("{:?}", config.store) };
+    assert_eq!((nats.servers.len(), nats.stream.as_str(), nats.replicas, nats.tls.required), (2, "claimr-relay", 3, true));
+    let shown = config.to_toml_redacted();
+    assert!(shown.contains("engine = \"nats\"") && shown.contains("nkey = \"***\"") && !shown.contains("geheim"), "{shown}");
+    assert!(!format!("{config:?}").contains("geheim"));
+}
+
+#[test]
 fn the_admin_listener_needs_a_token_where_others_can_reach_it() {
     let open = with("server.admin_listen = \"0.0.0.0:8081\"");
     let found = mistakes(&open);
@@ -265,7 +306,7 @@ fn an_unknown_setting_is_told_its_nearest_name_at_every_level() {
         ),
         ("limits.sessions_per_user = 1", "limits.sessions_per_user", "did you mean limits.sessions_per_user_max?"),
         ("log.colour = true", "log.colour", "remove it; known here: filter, format"),
-        ("store.x = 1", "store.x", "known here: engine, max_age, max_events_per_user, path"),
+        ("store.x = 1", "store.x", "known here: engine, max_age, max_events_per_user, nats, path"),
     ] {
         let found = mistakes(&with(setting));
         assert_eq!(found.len(), 1, "{setting}: {found:?}");

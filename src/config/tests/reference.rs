@@ -31,6 +31,7 @@ fn its_defaults_and_examples_load_and_its_mapping_is_the_presets() {
 fn it_documents_every_setting() {
     let mut known = read("", &with_examples(), &environment(&[])).1;
     known.extend(read("", &with("sources.signature = { scheme = \"hmac\" }"), &environment(&[])).1);
+    known.extend(read("", &with("store.nats = { url = \"nats://n\", tls = {} }"), &environment(&[])).1);
     known.extend(read("", &with("auth.keys.jwks = { url = \"https://a.example\" }"), &environment(&[])).1);
     assert!(known.len() > 90, "{known:?}");
     let mut documented = BTreeSet::new();
@@ -63,10 +64,25 @@ fn it_documents_every_setting() {
         "algs",
         "refresh",
         "stale_max",
+        "stream",
+        "replicas",
+        "events_max",
+        "cache_bytes_max",
+        "credentials",
+        "nkey",
+        "token",
+        "user",
+        "password",
+        "tls",
+        "required",
+        "ca",
+        "cert",
+        "key",
     ];
     for setting in known {
         let (parent, name) = setting.rsplit_once('.').unwrap_or(("", &setting));
-        let inline = in_tables.contains(&name) && documented.contains(parent.trim_end_matches("[]"));
+        let of_nats = parent.starts_with("store.nats");
+        let inline = in_tables.contains(&name) && (of_nats || documented.contains(parent.trim_end_matches("[]")));
         let shown = inline && DEFAULTS.contains(&format!("{name} = "));
         assert!(shown || documented.contains(&setting), "{setting} is not documented");
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     claimr::payload::OwnEvent,
-    engine::PublishError,
+    engine::{Notice, PublishError},
     event::{EventType, Position, UserKey},
     http::{Problem, webhook::Answer},
     ingest::Unpublishable,
@@ -104,6 +104,7 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) 
     }
     let event = api.engine.event(position.seq).await?.ok_or_else(unknown)?;
     let connections = api.hub.deliver_again(&event);
+    api.engine.announce(Notice::Again(position.seq)).await?;
     tracing::info!(id = %position, connections, "an operator sent an event once more");
     Ok(Json(Told { id: position.to_string(), connections }))
 }

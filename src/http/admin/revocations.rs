@@ -18,6 +18,7 @@ use crate::{
         Credentials,
         revocations::{Revocation, Subject},
     },
+    engine::{Engine, Notice},
     event::{Timestamp, UserKey},
     http::Problem,
     hub::Hub,
@@ -29,6 +30,8 @@ pub struct Revoking {
     pub credentials: Arc<Credentials>,
     /// Knows who is connected with it.
     pub hub: Arc<Hub>,
+    /// Tells the gateways that share the log.
+    pub engine: Arc<dyn Engine>,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
 }
@@ -112,6 +115,7 @@ pub(super) async fn revoke(State(api): State<Arc<Api>>, body: Body) -> Result<Re
     let sessions_closed = state.hub.revoke(&revocation);
     tracing::info!(subject = ?revocation.subject, sessions_closed, "revoked");
     save(state).await?;
+    announce(state, Notice::Revoke(revocation.clone())).await?;
     Ok((StatusCode::CREATED, Json(Revoked { revocation: revocation.into(), sessions_closed })).into_response())
 }
 
@@ -132,6 +136,7 @@ pub(super) async fn forget(
     let forgotten = state.credentials.revocations().remove(&subject);
     tracing::info!(?subject, forgotten, "revocation taken back");
     save(state).await?;
+    announce(state, Notice::Forget(subject)).await?;
     Ok(Json(Forgotten { forgotten }))
 }
 
@@ -141,6 +146,15 @@ async fn save(state: &Revoking) -> Result<(), Problem> {
     saved.unwrap_or_else(|panic| Err(panic.into())).map_err(|error| {
         tracing::error!(%error, "the revocations could not be written; what was changed is in force until a restart");
         let message = "it is in force, but could not be written to disk, so it would not survive a restart; send it again";
+        Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "revocations_unsaved", message)
+    })
+}
+
+/// To the other gateways, if there are any. Without them, the token would be good for whoever they serve.
+async fn announce(state: &Revoking, notice: Notice) -> Result<(), Problem> {
+    state.engine.announce(notice).await.map_err(|error| {
+        tracing::error!(%error, "the other gateways could not be told of the change; it is in force here, until a restart");
+        let message = "it is in force on this gateway, but the others could not be told; send it again";
         Problem::come_back(StatusCode::SERVICE_UNAVAILABLE, "revocations_unsaved", message)
     })
 }

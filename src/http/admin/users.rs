@@ -14,7 +14,7 @@ use super::{
     connections::{SessionView, views},
 };
 use crate::{
-    engine::{Backlog, EngineError, Missed, Start},
+    engine::{Backlog, EngineError, Missed, Notice, Start},
     event::{Timestamp, UserKey},
     http::Problem,
     ingest::{Inspected, Wanted},
@@ -56,6 +56,8 @@ pub(super) async fn disconnect(State(api): State<Arc<Api>>, Path(key): Path<Stri
         closed += 1;
     }
     tracing::info!(%user, closed, "an operator ended a user's sessions");
+    // Here they are gone already; those on other gateways follow within a second.
+    api.engine.announce(Notice::Disconnect(user)).await?;
     Ok(Json(Closed { closed }))
 }
 

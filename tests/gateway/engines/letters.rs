@@ -20,19 +20,19 @@ async fn remove(bench: &Bench, bodies: &[&str]) -> usize {
 
 #[tokio::test]
 async fn a_letter_that_was_taken_out_stays_out_and_may_come_again() {
-    for kind in [Kind::Memory, Kind::Disk] {
+    for kind in Kind::ALL {
         let mut bench = Bench::new(kind);
         keep(&bench, &["a", "b", "c"]).await;
         assert_eq!(remove(&bench, &["b", "unknown"]).await, 1);
         assert_eq!(remove(&bench, &["b"]).await, 0);
         assert_eq!(kept(&bench).await, ["c", "a"], "{kind:?}");
-        if kind == Kind::Disk {
+        if kind.is_durable() {
             bench.reopen(NOON).await;
             assert_eq!(kept(&bench).await, ["c", "a"]);
         }
         keep(&bench, &["b", "a"]).await;
         assert_eq!(kept(&bench).await, ["b", "c", "a"], "{kind:?}");
-        if kind == Kind::Disk {
+        if kind.is_durable() {
             bench.reopen(NOON).await;
             keep(&bench, &["b"]).await;
             assert_eq!(kept(&bench).await, ["b", "c", "a"]);
@@ -48,7 +48,7 @@ async fn a_letter_that_was_taken_out_stays_out_and_may_come_again() {
 
 #[tokio::test]
 async fn one_event_is_found_with_everybodys_view() {
-    for kind in [Kind::Memory, Kind::Disk] {
+    for kind in Kind::ALL {
         let retention = Retention { max_age: HOUR, max_events_per_user: 10, dead_letters_max: 5, publish_queue_max: 64 };
         let limits = DiskLimits { segment_bytes_max: 1_000, mend_interval: Duration::ZERO, ..DiskLimits::default() };
         let bench = Bench::with(kind, retention, limits);

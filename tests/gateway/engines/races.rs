@@ -9,19 +9,27 @@ use super::*;
 
 const SESSIONS_AT_ONCE: usize = 4;
 const RACES_EACH: usize = 2_500;
+/// Each publish goes to a server and back.
+const RACES_EACH_OVER_NATS: usize = 250;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn ten_thousand_sessions_join_in_time_in_memory() {
-    race(Kind::Memory).await;
+    race(Kind::Memory, RACES_EACH).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn ten_thousand_sessions_join_in_time_on_disk() {
-    race(Kind::Disk).await;
+    race(Kind::Disk, RACES_EACH).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_thousand_sessions_join_in_time_over_nats() {
+    race(Kind::Nats(NatsVersion::Debian), RACES_EACH_OVER_NATS).await;
+    race(Kind::Nats(NatsVersion::Current), RACES_EACH_OVER_NATS).await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test waits for its tasks itself")]
-async fn race(kind: Kind) {
+async fn race(kind: Kind, races_each: usize) {
     // Small segments, so that sessions also race with the log's housekeeping.
     let limits = DiskLimits { segment_bytes_max: 64 * 1024, ..DiskLimits::default() };
     let retention = Retention { max_age: DAY, max_events_per_user: 1_000_000, dead_letters_max: 1, publish_queue_max: 4096 };
@@ -29,13 +37,15 @@ async fn race(kind: Kind) {
     let over = Arc::new(AtomicBool::new(false));
     let publisher = tokio::spawn(publish_until(Arc::clone(&over), Arc::clone(&bench)));
     let live = Arc::new(AtomicU64::new(0));
-    let sessions = (0..SESSIONS_AT_ONCE).map(|_| tokio::spawn(resume_again_and_again(Arc::clone(&bench), Arc::clone(&live))));
+    let sessions =
+        (0..SESSIONS_AT_ONCE).map(|_| tokio::spawn(resume_again_and_again(Arc::clone(&bench), races_each, Arc::clone(&live))));
     for session in sessions.collect::<Vec<_>>() {
         session.await.unwrap();
     }
     over.store(true, Ordering::Relaxed);
     publisher.await.unwrap();
-    assert!(live.load(Ordering::Relaxed) > 1_000, "hardly any event was live, so hardly anything raced");
+    let at_least = (SESSIONS_AT_ONCE * races_each / 10) as u64;
+    assert!(live.load(Ordering::Relaxed) >= at_least, "hardly any event was live, so hardly anything raced");
 }
 
 async fn publish_until(over: Arc<AtomicBool>, bench: Arc<Bench>) {
@@ -50,10 +60,10 @@ async fn publish_until(over: Arc<AtomicBool>, bench: Arc<Bench>) {
     }
 }
 
-async fn resume_again_and_again(bench: Arc<Bench>, live: Arc<AtomicU64>) {
+async fn resume_again_and_again(bench: Arc<Bench>, races: usize, live: Arc<AtomicU64>) {
     let who = keys("acme:1 web3:0x1");
     let mut last = 0;
-    for _ in 0..RACES_EACH {
+    for _ in 0..races {
         let mut mailbox = bench.hub.join(&who, &[]).unwrap();
         let upto = bench.engine.head().seq;
         let query = Missed { keys: &who, start: bench.cursor(last), upto, types: &[] };

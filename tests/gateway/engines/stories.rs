@@ -13,6 +13,14 @@ macro_rules! stories {
         mod disk {
             $(#[tokio::test] async fn $name() { super::$name(super::Bench::new(super::Kind::Disk)).await; })*
         }
+        mod nats_2_9 {
+            use super::NatsVersion::Debian;
+            $(#[tokio::test] async fn $name() { super::$name(super::Bench::new(super::Kind::Nats(Debian))).await; })*
+        }
+        mod nats {
+            use super::NatsVersion::Current;
+            $(#[tokio::test] async fn $name() { super::$name(super::Bench::new(super::Kind::Nats(Current))).await; })*
+        }
     };
 }
 

@@ -1,0 +1,222 @@
+//! What every gateway has to know besides the events: who is revoked, whose sessions end, which event is sent once more.
+//!
+//! A stream of its own, with one message for each subject: of a revocation the last word counts, and stays as long as it is in force. A gateway
+//! that was cut off hears what it missed, in order, when it is back; one that starts hears the revocations before it serves.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
+
+use async_nats::jetstream::{self, message::PublishMessage};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    Shared,
+    follow::{self, Follower},
+};
+use crate::{
+    auth::revocations::{Revocation, Subject},
+    engine::{EngineError, Listener, Notice},
+    event::{Timestamp, UserKey},
+    protocol::CloseCode,
+};
+
+/// How long what is done once has to be known: who is cut off for longer has lost its sessions.
+const ONCE_KEPT: Duration = Duration::from_hours(1);
+/// Between rounds of clearing up.
+const SWEEP: Duration = Duration::from_mins(1);
+/// Messages that one round removes.
+const SWEEP_MAX: usize = 200;
+const VERSION: u32 = 1;
+/// Longer is no notice: a `jti` has 1 KiB at most, a user key 256 bytes.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// A notice on the bus.
+#[derive(Serialize, Deserialize)]
+struct Message {
+    v: u32,
+    /// The gateway that said it, and has done it.
+    node: String,
+    #[serde(flatten)]
+    what: What,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+enum What {
+    RevokeUser { user: String, at_ms: u64, until_ms: u64 },
+    RevokeToken { jti: String, at_ms: u64, until_ms: u64 },
+    ForgetUser { user: String },
+    ForgetToken { jti: String },
+    Disconnect { user: String },
+    Again { seq: u64 },
+}
+
+impl What {
+    fn of(notice: &Notice) -> Self {
+        match notice {
+            Notice::Revoke(Revocation { subject, at, until }) => match subject {
+                Subject::User(user) => Self::RevokeUser { user: user.to_string(), at_ms: at.0, until_ms: until.0 },
+                Subject::Token(jti) => Self::RevokeToken { jti: jti.clone(), at_ms: at.0, until_ms: until.0 },
+            },
+            Notice::Forget(Subject::User(user)) => Self::ForgetUser { user: user.to_string() },
+            Notice::Forget(Subject::Token(jti)) => Self::ForgetToken { jti: jti.clone() },
+            Notice::Disconnect(user) => Self::Disconnect { user: user.to_string() },
+            Notice::Again(seq) => Self::Again { seq: *seq },
+        }
+    }
+
+    fn notice(self) -> Option<Notice> {
+        let key = |user: String| UserKey::parse(&user, None).ok();
+        let revoke = |subject, at, until| Notice::Revoke(Revocation { subject, at: Timestamp(at), until: Timestamp(until) });
+        Some(match self {
+            Self::RevokeUser { user, at_ms, until_ms } => revoke(Subject::User(key(user)?), at_ms, until_ms),
+            Self::RevokeToken { jti, .. } if jti.len() > Subject::JTI_BYTES_MAX => return None,
+            Self::RevokeToken { jti, at_ms, until_ms } => revoke(Subject::Token(jti), at_ms, until_ms),
+            Self::ForgetUser { user } => Notice::Forget(Subject::User(key(user)?)),
+            Self::ForgetToken { jti } => Notice::Forget(Subject::Token(jti)),
+            Self::Disconnect { user } => Notice::Disconnect(key(user)?),
+            Self::Again { seq } => Notice::Again(seq),
+        })
+    }
+
+    /// The end of its subject: what is about the same replaces each other.
+    fn subject(&self) -> String {
+        let hash = |text: &str| format!("{:032x}", xxh3_128(text.as_bytes()));
+        match self {
+            Self::RevokeUser { user, .. } | Self::ForgetUser { user } => format!("u.{}", hash(user)),
+            Self::RevokeToken { jti, .. } | Self::ForgetToken { jti } => format!("t.{}", hash(jti)),
+            Self::Disconnect { user } => format!("d.{}", hash(user)),
+            Self::Again { seq } => format!("a.{seq}"),
+        }
+    }
+
+    /// When the message may go, if it was stored at `stored`.
+    fn useless_at(&self, stored: Timestamp) -> Timestamp {
+        match self {
+            Self::RevokeUser { until_ms, .. } | Self::RevokeToken { until_ms, .. } => {
+                Timestamp(*until_ms).max(stored).plus(ONCE_KEPT)
+            }
+            _ => stored.plus(ONCE_KEPT),
+        }
+    }
+}
+
+/// The one who follows the notices.
+struct Notices {
+    shared: Arc<Shared>,
+    listener: Listener,
+    taken: u64,
+    /// Whether this gateway serves already: what was done once before that is over.
+    live: bool,
+    /// What may be removed from the stream, and when.
+    useless: VecDeque<(Timestamp, u64, String)>,
+}
+
+impl Follower for Notices {
+    fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    fn take(&mut self, seq: u64, message: &jetstream::Message, _: u64) {
+        self.taken = seq;
+        // How this gateway asks what time it is.
+        if message.payload.is_empty() {
+            return;
+        }
+        let read = |bytes: &[u8]| serde_json::from_slice::<Message>(bytes).ok().filter(|message| message.v == VERSION);
+        let is_small = message.payload.len() <= MESSAGE_BYTES_MAX;
+        let Some(Message { node, what, .. }) = is_small.then(|| read(&message.payload)).flatten() else {
+            return self.shared.pass_over(seq, message.payload.len(), "notice");
+        };
+        let stored =
+            message.info().map(|info| Timestamp(follow::millis(info.published.unix_timestamp_nanos()))).unwrap_or_default();
+        self.useless.push_back((what.useless_at(stored), seq, message.subject.to_string()));
+        let Some(notice) = what.notice() else {
+            return self.shared.pass_over(seq, message.payload.len(), "notice");
+        };
+        let own = node == self.shared.node;
+        match notice {
+            Notice::Revoke(_) | Notice::Forget(_) if !(own && self.live) => (self.listener)(notice),
+            Notice::Disconnect(user) if self.live && !own => {
+                for member in self.shared.hub.members_of(&user).iter().filter(|member| member.carrier().is_some()) {
+                    member.close(CloseCode::TokenRevoked.into());
+                }
+            }
+            Notice::Again(seq) if self.live && !own => self.again(seq),
+            _ => {}
+        }
+    }
+}
+
+impl Notices {
+    /// Sends an event once more to whom it concerns here.
+    fn again(&self, seq: u64) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn(async move {
+            match shared.event(seq).await {
+                Ok(Some(event)) => drop(shared.hub.deliver_again(&event)),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, seq, "an event that another gateway sends once more cannot be read"),
+            }
+        });
+    }
+
+    /// Removes from the stream what nobody needs any more. Every gateway does: who comes second finds nothing.
+    async fn sweep(shared: &Shared, useless: &mut VecDeque<(Timestamp, u64, String)>) {
+        let now = shared.now();
+        for _ in 0..useless.len().min(SWEEP_MAX) {
+            let Some((at, seq, subject)) = useless.pop_front() else { return };
+            if at > now {
+                useless.push_back((at, seq, subject));
+                continue;
+            }
+            // Up to this one: what was said of the same since is another matter.
+            if let Err(error) = shared.streams.control.purge().filter(subject).sequence(seq + 1).await {
+                tracing::warn!(%error, "an old notice could not be removed");
+                return;
+            }
+        }
+    }
+}
+
+/// Follows the notices until the engine is closed; says when those of the past are known.
+pub(super) async fn follow_notices(shared: Arc<Shared>, listener: Listener, known: SyncSender<Result<(), EngineError>>) {
+    let stream = shared.streams.control.clone();
+    let mut notices = Notices { shared: Arc::clone(&shared), listener, taken: 0, live: false, useless: VecDeque::new() };
+    let loaded = follow::load(&shared, &stream, &mut notices, u64::MAX).await;
+    let is_known = loaded.is_ok();
+    // Whoever waited may have left; then nobody follows.
+    let told = known.send(loaded.map(drop).map_err(|error| EngineError::Unavailable(error.to_string())));
+    if !is_known || told.is_err() {
+        return;
+    }
+    notices.live = true;
+    loop {
+        let mut useless = std::mem::take(&mut notices.useless);
+        Notices::sweep(&shared, &mut useless).await;
+        notices.useless.append(&mut useless);
+        tokio::select! {
+            () = follow::follow(&shared, &stream, &mut notices) => return,
+            () = tokio::time::sleep(SWEEP) => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Answers [`crate::engine::Engine::announce`].
+    pub(super) async fn announce(&self, notice: &Notice) -> Result<(), EngineError> {
+        self.open()?;
+        let what = What::of(notice);
+        let subject = format!("{}.c.{}", self.name, what.subject());
+        // Texts and numbers always have a JSON form.
+        let message = serde_json::to_vec(&Message { v: VERSION, node: self.node.clone(), what }).unwrap_or_default();
+        let message = PublishMessage::build().payload(message.into());
+        let unavailable = |error: &dyn std::fmt::Display| EngineError::Unavailable(error.to_string());
+        let sent = self.link.jetstream.send_publish(subject, message).await.map_err(|e| unavailable(&e))?;
+        sent.await.map(drop).map_err(|e| unavailable(&e))
+    }
+}
