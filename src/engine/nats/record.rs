@@ -137,7 +137,7 @@ impl<'a> Record<'a> {
 
 /// A key as it would be written again: one that is spelled otherwise could never be listened to.
 fn user_key(text: &str) -> Option<UserKey> {
-    UserKey::parse(text, None).ok().filter(|key| key.as_str() == text)
+    UserKey::stored(text).ok().filter(|key| key.as_str() == text)
 }
 
 /// Members that make no JSON object, or that would end their line, are a forger's.
@@ -146,7 +146,7 @@ fn frame(position: Position, members: &str) -> Option<Frame> {
         return None;
     }
     let frame = Frame::encode(position, members);
-    serde_json::from_slice::<IgnoredAny>(&frame.as_json()).ok()?;
+    serde_json::from_slice::<IgnoredAny>(frame.as_json()).ok()?;
     Some(frame)
 }
 

@@ -257,7 +257,8 @@ async fn space_is_reclaimed_when_one_user_is_told_far_more_than_is_kept() {
     for _ in 0..100 {
         join_all((0..50).map(|_| bench.publish(vec![event("acme:1"), event("acme:1")]))).await;
         bench.engine.retain(NOON).await.unwrap();
-        let size: u64 = files(&bench.path(), "").iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        // The housekeeping may take one away between the two looks.
+        let size: u64 = files(&bench.path(), "").iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum();
         assert!(size < limit, "{size} bytes");
     }
     assert_eq!(bench.engine.head().seq, 10_000);
@@ -278,7 +279,8 @@ async fn space_is_reclaimed_when_events_are_too_old() {
         for _ in 0..3 {
             bench.engine.retain(at).await.unwrap();
         }
-        let size: u64 = files(&bench.path(), "").iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+        // The housekeeping may take one away between the two looks.
+        let size: u64 = files(&bench.path(), "").iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum();
         assert!(size < 6 * bench.limits.segment_bytes_max, "{size} bytes on day {day}");
     }
     bench.reopen(NOON.plus(DAY * 49)).await;
