@@ -8,25 +8,21 @@ mod mailbox;
 mod member;
 mod revoke;
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
-use dashmap::{
-    DashMap,
-    mapref::{entry::Entry, multiple::RefMulti},
-};
 use smallvec::SmallVec;
 
 use crate::{
     event::{EventType, UserKey},
     protocol::{CloseCode, Published},
     swap::Swap,
+    sync::{
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        dashmap::{
+            DashMap,
+            mapref::{entry::Entry, multiple::RefMulti},
+        },
+    },
 };
 
 use mailbox::Slot;
@@ -162,3 +158,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;

@@ -2,16 +2,17 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 
-use dashmap::{DashMap, mapref::entry::Entry};
-
-use crate::swap::Swap;
+use crate::{
+    swap::Swap,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        dashmap::{DashMap, mapref::entry::Entry},
+    },
+};
 
 /// The bounds of [`Admission`].
 #[derive(Clone, Copy, Debug)]
