@@ -299,6 +299,7 @@ fn moments() {
         (json!({"iat": null}), iat),
         (json!({"nbf": NOW_S}), ""),
         (json!({"nbf": NOW_S + 30}), ""),
+        (json!({"nbf": 1_732_350_030.5, "iat": 1_732_350_030.5}), ""),
         (json!({"nbf": NOW_S + 300}), "nbf is in the future"),
         (json!({"nbf": "99999999999"}), nbf),
         (json!({"nbf": null}), nbf),

@@ -325,3 +325,6 @@ impl State {
 fn is_wanted(types: &[EventType], kind: &EventType) -> bool {
     types.is_empty() || types.contains(kind)
 }
+
+#[cfg(test)]
+mod tests;

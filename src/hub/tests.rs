@@ -112,3 +112,12 @@ fn what_is_sent_again_comes_once_and_out_of_turn() {
     let view = hub.members_of(&keys("web3:0x1")[0])[0].view();
     assert_eq!((view.newest, view.queued_events, view.keys), (6, 0, keys("acme:1 web3:0x1")));
 }
+
+#[test]
+fn what_is_sent_again_reaches_every_session_of_a_person() {
+    let hub = hub(9, 9_999);
+    let mut sessions = ["acme:1", "acme:1 web3:0x1", "web3:0x1"].map(|k| hub.join(&keys(k), &[]).unwrap());
+    let numbers: HashSet<u64> = sessions.iter().map(Mailbox::session).collect();
+    assert_eq!((numbers.len(), hub.deliver_again(&event(1, "t", &["acme:1 web3:0x1"]))), (3, 3));
+    assert!(sessions.iter_mut().all(|session| take(session) == Ok(vec![1])));
+}
