@@ -44,6 +44,14 @@ fn only_two_headers_hold_standard_signatures() {
     }
 }
 
+/// A sender may name its header as Standard Webhooks does and sign plainly.
+#[test]
+fn a_standard_name_is_not_a_standard_signature() {
+    for name in ["webhook-signature", "svix-signature"] {
+        assert_eq!(judge(&detecting(SECRET), &[(name, PLAIN)], BODY, T), "ok", "{name}");
+    }
+}
+
 #[test]
 fn a_word_before_a_value_is_short_and_followed_by_something() {
     let table = [
