@@ -237,6 +237,7 @@ fn claims_that_are_missing_or_wrong() {
         (json!({"iss": null}), "iss is not a string"),
         (json!({"sub": "web3:0xABC0"}), ""),
         (json!({"sub": "x".repeat(250)}), ""),
+        (json!({"sub": format!("acme:{}", "x".repeat(251))}), ""),
         (json!({"sub": "absent"}), "sub is missing"),
         (json!({"sub": ""}), "sub is empty"),
         (json!({"sub": 42}), "sub is not a string"),

@@ -79,6 +79,7 @@ fn every_key_is_pinned_to_one_algorithm() {
         (with(ec, "alg", json!("ES384")), ALL, Err("its alg is ES384, which is not for P256")),
         (bare(&jwk(ES384, "ec", &p384())), &[ES384], Ok(vec![ES384])),
         (ed25519(), ALL, Ok(vec![EdDSA])),
+        (with(ed25519(), "kid", json!("k".repeat(256))), ALL, Ok(vec![EdDSA])),
         (with(ed25519(), "key_ops", json!(["verify"])), ALL, Ok(vec![EdDSA])),
     ] {
         match (pinned(&json!({"keys": [key]}), algs), wanted) {
