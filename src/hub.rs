@@ -11,10 +11,7 @@ mod revoke;
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -22,10 +19,13 @@ use crate::{
     event::{EventType, UserKey},
     protocol::{CloseCode, Published},
     swap::Swap,
-};
-use dashmap::{
-    DashMap,
-    mapref::{entry::Entry, multiple::RefMulti},
+    sync::{
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        dashmap::{
+            DashMap,
+            mapref::{entry::Entry, multiple::RefMulti},
+        },
+    },
 };
 
 use mailbox::Slot;
@@ -205,3 +205,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;

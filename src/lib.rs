@@ -42,5 +42,6 @@ pub mod protocol;
 pub mod session;
 pub mod shutdown;
 pub mod swap;
+mod sync;
 pub mod telemetry;
 pub mod transport;

@@ -165,3 +165,7 @@ fn log_failed(error: &EngineError) -> CloseCode {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;

@@ -235,3 +235,7 @@ impl Drop for DiskEngine {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;

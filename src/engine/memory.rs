@@ -4,10 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
     time::Instant,
 };
 
@@ -21,6 +18,10 @@ use crate::{
     event::{DeadLetter, Delivery, Draft, Epoch, EventType, Position, Timestamp, UserKey},
     hub::Hub,
     protocol::{Frame, GapReason, Published, View},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// How many events one [`Engine::retain`] removes at most.
@@ -324,3 +325,6 @@ impl State {
 fn is_wanted(types: &[EventType], kind: &EventType) -> bool {
     types.is_empty() || types.contains(kind)
 }
+
+#[cfg(test)]
+mod tests;

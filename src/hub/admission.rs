@@ -1,17 +1,15 @@
 //! How many sessions one address, and the whole node, may have. A place is given back by dropping it.
 
-use std::{
-    net::IpAddr,
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use crate::{
+    config::network_of,
+    swap::Swap,
     sync::{
-        Arc,
         atomic::{AtomicUsize, Ordering},
+        dashmap::{DashMap, mapref::entry::Entry},
     },
-    time::Instant,
 };
-
-use dashmap::{DashMap, mapref::entry::Entry};
-
-use crate::{config::network_of, swap::Swap};
 
 /// The bounds of [`Admission`].
 #[derive(Clone, Copy, Debug)]
@@ -199,6 +197,26 @@ mod tests {
         assert_eq!((admission.sessions(), admission.addresses()), (0, 10_000), "their rate is still remembered");
         admission.forget_idle(now + Duration::from_secs(1));
         assert_eq!(admission.addresses(), 0);
+    }
+
+    /// A sweep costs as much as there are addresses, so it comes when there are many, and then when twice as many are there as stayed.
+    #[test]
+    fn newcomers_sweep_when_there_are_many() {
+        let (admission, start) = (admission(100_000, 1, 1), Instant::now());
+        let later = start + Duration::from_secs(1);
+        let enter = |n: u32, now| admission.enter(IpAddr::from(n.to_be_bytes()), now).ok();
+        let staying: Vec<_> = (0..6_000).filter_map(|n| enter(n, start)).collect();
+        (6_000..9_999).for_each(|n| drop(enter(n, start)));
+        drop(enter(9_999, later));
+        assert_eq!(admission.addresses(), 10_000, "one too few for a sweep");
+        drop(enter(10_000, later));
+        assert_eq!(admission.addresses(), 6_002, "those who stay, and the two who came just now");
+        (20_000..25_999).for_each(|n| drop(enter(n, later)));
+        let after = later + Duration::from_secs(1);
+        drop(enter(30_000, after));
+        assert_eq!(admission.addresses(), 12_002, "not yet twice as many as were there after the sweep");
+        drop(enter(30_001, after));
+        assert_eq!((admission.addresses(), staying.len()), (6_002, 6_000));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -13,6 +13,7 @@ use crate::{
     auth::TokenMark,
     event::{EventType, UserKey},
     protocol::{Close, CloseCode, Frame},
+    sync::{Mutex, MutexGuard},
 };
 
 /// What may wait for one session.

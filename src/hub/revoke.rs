@@ -1,12 +1,11 @@
 //! Ending the sessions whose tokens were revoked.
 
-use dashmap::mapref::multiple::RefMulti;
-
 use super::{Hub, Members, mailbox::Slot};
 use crate::{
     auth::revocations::{Revocation, Subject},
     event::UserKey,
     protocol::CloseCode,
+    sync::dashmap::mapref::multiple::RefMulti,
 };
 
 impl Hub {

@@ -188,3 +188,12 @@ fn a_crowd_changes_while_an_event_is_handed_on() {
     drop(stay);
     assert_eq!((hub.sessions(), hub.keys()), (0, 0));
 }
+
+#[test]
+fn what_is_sent_again_reaches_every_session_of_a_person() {
+    let hub = hub(9, 9_999);
+    let mut sessions = ["acme:1", "acme:1 web3:0x1", "web3:0x1"].map(|k| hub.join(&keys(k), &[]).unwrap());
+    let numbers: HashSet<u64> = sessions.iter().map(Mailbox::session).collect();
+    assert_eq!((numbers.len(), hub.deliver_again(&event(1, "t", &["acme:1 web3:0x1"]))), (3, 3));
+    assert!(sessions.iter_mut().all(|session| take(session) == Ok(vec![1])));
+}

@@ -7,7 +7,7 @@ use std::{
 
 /// Bottom to top; modules of one row may know each other.
 const LAYERS: &[&[&str]] = &[
-    &["event", "clock", "config", "metrics", "shutdown", "swap", "telemetry"],
+    &["event", "clock", "config", "metrics", "shutdown", "swap", "sync", "telemetry"],
     &["protocol", "listener"],
     &["claimr", "auth", "hub"],
     &["engine"],

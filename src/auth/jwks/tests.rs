@@ -34,6 +34,10 @@ fn p256() -> EncodingKey {
     EncodingKey::from_ec_pem(fixture!("p256.key.pem").as_bytes()).unwrap()
 }
 
+fn p384() -> EncodingKey {
+    EncodingKey::from_ec_pem(fixture!("p384.key.pem").as_bytes()).unwrap()
+}
+
 fn ed25519() -> Value {
     // RFC 8037, appendix A.2.
     json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "ed"})
@@ -73,7 +77,9 @@ fn every_key_is_pinned_to_one_algorithm() {
         (bare(&ec), ALL, Ok(vec![ES256])),
         (bare(&ec), &[ES384, EdDSA], Err("no key for any of")),
         (with(ec, "alg", json!("ES384")), ALL, Err("its alg is ES384, which is not for P256")),
+        (bare(&jwk(ES384, "ec", &p384())), &[ES384], Ok(vec![ES384])),
         (ed25519(), ALL, Ok(vec![EdDSA])),
+        (with(ed25519(), "kid", json!("k".repeat(256))), ALL, Ok(vec![EdDSA])),
         (with(ed25519(), "key_ops", json!(["verify"])), ALL, Ok(vec![EdDSA])),
     ] {
         match (pinned(&json!({"keys": [key]}), algs), wanted) {
@@ -113,6 +119,7 @@ fn a_set_with_one_bad_key_is_no_set() {
         (with(rsa.clone(), "n", json!(long)), "keys[3]: its RSA modulus has 8200 bits"),
         (with(rsa.clone(), "e", json!("Aw")), "keys[3]: its RSA exponent is below 65,537"),
         (with(rsa.clone(), "e", json!("AQ")), "keys[3]: its RSA exponent is below 65,537"),
+        (with(rsa.clone(), "e", json!("AQAA")), "keys[3]: its RSA exponent is below 65,537"),
         (with(rsa.clone(), "n", json!("")), "keys[3]: it cannot be read as a key for RSA"),
         (with(rsa.clone(), "n", Value::Null), "keys[3]: it has no n"),
         (with(rsa.clone(), "n", json!("+/+/")), "keys[3]: its n is not base64url"),
@@ -162,6 +169,12 @@ fn what_is_no_set_at_all() {
         let found = read(text.as_bytes(), ALL).err().unwrap_or_else(|| panic!("taken: {text:.60}"));
         assert!(found.contains(problem), "{text:.60}: {found}");
     }
+}
+
+#[test]
+fn a_set_has_sixty_four_keys_at_most() {
+    let keys: Vec<Value> = (0..64).map(|i| with(ed25519(), "kid", json!(i.to_string()))).collect();
+    assert_eq!(pinned(&json!({"keys": keys}), ALL).map(|algs| algs.len()), Ok(64));
 }
 
 fn config() -> config::Jwks {
@@ -217,10 +230,30 @@ fn a_bad_set_changes_nothing_until_the_old_one_is_stale() {
     }
     let nearly = at(24) - Duration::from_secs(3);
     assert_eq!(set.land(&config(), Err("down".to_owned()), nearly) - nearly, Duration::from_secs(3), "look when it is stale");
-    set.land(&config(), Err("down".to_owned()), at(24));
-    assert_eq!(set.keys.get().len(), 0);
+    let again = set.land(&config(), Err("down".to_owned()), at(24));
+    assert_eq!((set.keys.get().len(), again - at(24)), (0, KeySet::COOLDOWN));
     set.land(&config(), fetched(&good()[..1]), at(25));
     assert_eq!(set.keys.get().len(), 1);
+}
+
+/// A reload keeps the keys of a set that stays what it is, however often it is to be fetched.
+#[tokio::test]
+async fn a_set_is_another_if_its_url_or_its_algorithms_are() {
+    let set = KeySet { shared: Arc::new(shared()), _stop: CancellationToken::new().drop_guard() };
+    let table = [
+        (config(), true),
+        (
+            config::Jwks { refresh: Duration::from_mins(1), stale_max: Duration::ZERO, setting: "other".to_owned(), ..config() },
+            true,
+        ),
+        (config::Jwks { url: "http://127.0.0.1:9/other.json".to_owned(), ..config() }, false),
+        (config::Jwks { algs: ALL[1..].to_vec(), ..config() }, false),
+    ];
+    for (wanted, same) in table {
+        assert_eq!(set.serves(&wanted), same, "{} {:?}", wanted.url, wanted.algs);
+    }
+    set.adjust(config::Jwks { setting: "auth.keys[7].jwks".to_owned(), ..config() });
+    assert_eq!(set.missing().as_deref(), Some("auth.keys[7].jwks"));
 }
 
 /// The configuration's key, and the key of an earlier set, is the one that a `kid` means.

@@ -104,3 +104,36 @@ fn there_is_room_for_so_many_and_those_that_have_ended_make_room() {
     assert_eq!(revocations.add(of_user("acme:42"), after(10)), Ok(()));
     assert_eq!(revocations.list(after(10)).len(), Revocations::ENTRIES_MAX);
 }
+
+#[test]
+fn taking_one_back_leaves_the_others_in_force() {
+    let revocations = Revocations::in_memory();
+    let (one, other) = (of_user("acme:1"), of_user("acme:2"));
+    revocations.add(one.clone(), NOW).unwrap();
+    revocations.add(other, NOW).unwrap();
+    assert!(revocations.remove(&one.subject));
+    let covered = ["acme:1", "acme:2"].map(|user| revocations.cover(&token(&[user], None, None), NOW));
+    assert_eq!(covered, [false, true]);
+    assert_eq!((revocations.list(after(999)).len(), revocations.list(after(1_000)).len()), (1, 0));
+}
+
+#[test]
+fn users_whose_revocations_have_ended_make_room_too() {
+    let revocations = Revocations::in_memory();
+    for i in 0..Revocations::ENTRIES_MAX {
+        let until = after(if i < 2 { 10 } else { 1_000 });
+        revocations.add(Revocation { until, ..of_user(&format!("acme:{i}")) }, NOW).unwrap();
+    }
+    assert_eq!(revocations.add(of_token("a"), after(9)), Err(Full));
+    for jti in ["a", "b"] {
+        assert_eq!(revocations.add(of_token(jti), after(10)), Ok(()));
+    }
+    assert_eq!(revocations.add(of_token("c"), after(10)), Err(Full));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_taken_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("revocations.json")).unwrap();
+    assert!(Revocations::open(folder.path(), NOW).is_err());
+}

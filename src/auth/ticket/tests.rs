@@ -36,6 +36,15 @@ fn a_ticket_is_marked_as_its_token_is() {
 }
 
 #[test]
+fn a_ticket_that_is_too_long_is_not_read() {
+    let too_long = Err(Rejection::Invalid("the ticket is longer than 4,096 bytes"));
+    let no_ticket = Err(Rejection::Invalid("it is not a ticket of this version"));
+    for (bytes, refusal) in [(4_096, no_ticket), (4_097, too_long.clone()), (9_999, too_long)] {
+        assert_eq!(tickets().verify(&"x".repeat(bytes), None, NOW), refusal, "{bytes}");
+    }
+}
+
+#[test]
 fn a_ticket_speaks_for_the_person_of_the_token() {
     let person = person(&["acme:42", "web3:0xabc0", "email:é@b.c"]);
     for origin in [None, Some(APP)] {

@@ -334,3 +334,6 @@ impl Copy {
         self.draft.finish(self.index)
     }
 }
+
+#[cfg(test)]
+mod tests;

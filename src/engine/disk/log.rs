@@ -7,10 +7,7 @@ use std::{
     fs::File,
     io,
     path::PathBuf,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError},
 };
 
 use super::{
@@ -24,6 +21,10 @@ use crate::{
     engine::{Backlog, Missed, Retention, Start, first::First},
     event::{DeadLetter, Epoch, EventType, Position, Timestamp, UserKey},
     protocol::{Frame, GapReason, Published},
+    sync::{
+        RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 /// What the engine, its writer and its housekeeping share.

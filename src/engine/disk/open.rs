@@ -5,10 +5,7 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::Arc,
 };
 
 use super::{
@@ -23,6 +20,10 @@ use super::{
 use crate::{
     engine::Retention,
     event::{Epoch, Timestamp},
+    sync::{
+        RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 /// The format that this release writes and reads.

@@ -8,11 +8,11 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLockReadGuard},
+    sync::PoisonError,
 };
 
 use super::{index::LetterRow, log::Log, open::write_durably, segment::Unreadable};
-use crate::engine::LetterId;
+use crate::{engine::LetterId, sync::RwLockReadGuard};
 
 const TITLE: &str = "claimr-relay removed dead letters";
 

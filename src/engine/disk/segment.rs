@@ -243,9 +243,11 @@ impl Segment {
 
     /// Writes its index to a file, and gives the same segment that looks things up there.
     pub(super) fn with_index_file(&self, tables: &Tables) -> io::Result<Self> {
-        let path = self.path.with_extension("idx");
-        // Not made durable: a file that a crash has torn fails its checksum and is made again.
-        fs::write(&path, IndexFile::encode(tables, self.head.id))?;
+        let (draft, path) = (self.path.with_extension("tmp"), self.path.with_extension("idx"));
+        // Not made durable: a file that a crash has torn fails its checksum and is made again. A new file each time: whoever asks the
+        // segment that this one replaces still reads the old one.
+        fs::write(&draft, IndexFile::encode(tables, self.head.id))?;
+        fs::rename(draft, &path)?;
         let index = IndexFile::open(&path, self.head.id)?.ok_or_else(|| damaged(&path, 0))?;
         Ok(Self {
             number: self.number,

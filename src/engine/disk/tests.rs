@@ -131,3 +131,19 @@ fn a_folder_that_is_away_is_an_error_until_it_is_back() {
     assert_eq!(bench.publish(2).unwrap(), (2, None));
     assert_eq!(bench.heard(), [1, 2]);
 }
+
+/// Found by the stories of `model.rs`: the index file of a segment that was written anew took the place of the old one's bytes.
+#[test]
+fn whoever_still_asks_a_segment_that_was_written_anew_gets_the_old_answers() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    bench.publish(2).unwrap();
+    bench.writer.rotate().unwrap();
+    let (log, mut keeper) = (Arc::clone(&bench.writer.log), Keeper::default());
+    keeper.retain(&log, NOON).unwrap();
+    let old = Arc::clone(&log.parts().sealed[0]);
+    keeper.retain(&log, NOON.plus(RETENTION.max_age + Duration::from_secs(1))).unwrap();
+    assert_eq!((log.parts().sealed[0].events(), log.parts().sealed[0].mark(log.hash(&user())).unwrap()), (0, Some(2)));
+    let rows = old.list(log.hash(&user()), 0, 9).unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [2, 1]);
+}

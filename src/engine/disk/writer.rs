@@ -341,7 +341,7 @@ impl Writer {
         Ok(())
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
         let is_empty = self.durable <= segment::HEAD_BYTES as u64;
         if is_empty || self.broken.is_some() {
             return Ok(());

@@ -137,3 +137,13 @@ fn neither_a_secret_nor_a_right_signature_is_told() {
     let told = format!("{:?}", ask(&[SECRET], &shared, BODY, 0));
     assert!(!told.contains(SECRET) && !told.contains(&PLAIN[..21]), "{told}");
 }
+
+#[test]
+fn a_shared_secret_is_recognised_alone_and_in_company() {
+    let alone = "`x-token` holds the secret itself. That proves nothing";
+    let company = "`x-token` holds the secret itself with something around it";
+    let table = [(SECRET, alone), ("id=7, my-secret-key", company), ("token=my-secret-key", company)];
+    for (value, words) in table {
+        expect(&cause(SECRET, ("x-token", value), BODY), words);
+    }
+}
