@@ -317,7 +317,7 @@ limits! {
     uri_bytes_max: usize = 8_192;
     /// Seconds within which a request's head, and then its body, must have arrived.
     read_timeout_s: u64 = 10;
-    /// Seconds that a client may leave bytes of ours unread, or its machine may leave them unacknowledged, before its connection is dropped.
+    /// Seconds that a client may leave bytes of ours unread before its connection is dropped.
     write_stall_s: u64 = 90;
     /// Bytes of a webhook's body; above it 413.
     webhook_body_bytes_max: usize = 262_144;

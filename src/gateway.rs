@@ -298,6 +298,7 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
         read_timeout: Duration::from_secs(limits.read_timeout_s),
         header_bytes_max: limits.header_bytes_max,
         write_stall: Duration::from_secs(limits.write_stall_s),
+        acknowledge_timeout: stream_limits(limits).acknowledge_timeout(),
         upgraded: UpgradedLimits {
             bytes_per_s_max: limits.client_bytes_per_s_max,
             bytes_burst_max: limits.client_bytes_burst_max,
