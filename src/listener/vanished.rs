@@ -58,7 +58,8 @@ fn unacknowledged(_: &TcpStream) -> Option<Duration> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use socket2::{SockFilter, SockRef};
     use tokio::net::{TcpListener, TcpSocket};
