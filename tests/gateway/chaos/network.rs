@@ -37,7 +37,8 @@ async fn a_bad_network_loses_nothing_and_the_dead_are_buried() {
     // A client gives a silent connection up before the server does, so that the server has to find out by itself.
     let route = Route { silence_max: Duration::from_secs(ping_s) + Duration::from_millis(300), ..Route::to(proxy.address) };
     let crowd = Crowd::new(&day, &ledger, &route, users, 1.0);
-    ledger.everybody_has_a_cursor().await;
+    // Whoever falls into a hole before the first frame notices only after a while.
+    ledger.everybody_has_a_cursor(Duration::from_secs(size(20, 300))).await;
     let mut sending = JoinSet::new();
     for _ in 0..4 {
         sending.spawn(Arc::clone(&ledger).keep_sending(address, users, Duration::from_millis(3)));

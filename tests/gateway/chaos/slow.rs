@@ -25,7 +25,8 @@ use crate::harness::{event, free_address, sign};
 /// Slow sessions of one person: as many as the defaults allow. An event for that person fills all of their mailboxes, so few events fill
 /// many; with more sessions each, what is measured would be how long so many copies of a large event take.
 const SESSIONS_EACH: usize = 20;
-const SETTINGS: &str = "limits.sessions_per_address_max = 100000
+/// Who does not read answers no pings either; but here it is the mailbox that is to say so.
+const SETTINGS: &str = "limits.pong_timeout_s = 600\nlimits.sessions_per_address_max = 100000
 limits.new_sessions_per_address_per_s_max = 100000\nlimits.write_stall_s = 600\nstore.max_events_per_user = 100000";
 
 /// Says who the slow ones are: names that no healthy user has.
