@@ -342,7 +342,7 @@ limits! {
     waiting_connections_max: usize = 0;
     /// The same of one address that is no trusted proxy; those count that have waited for a second.
     waiting_connections_per_address_max: usize = 64;
-    /// Seconds that a client may leave bytes of ours unread, or its machine may leave them unacknowledged, before its connection is dropped.
+    /// Seconds that a client may leave bytes of ours unread before its connection is dropped.
     write_stall_s: u64 = 90;
     /// Bytes of a webhook's body; above it 413.
     webhook_body_bytes_max: usize = 262_144;

@@ -343,6 +343,7 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
         read_timeout: Duration::from_secs(limits.read_timeout_s),
         header_bytes_max: limits.header_bytes_max,
         write_stall: Duration::from_secs(limits.write_stall_s),
+        acknowledge_timeout: stream_limits(limits).acknowledge_timeout(),
         waiting: WaitingLimits {
             connections_max: if limits.waiting_connections_max == 0 {
                 reserved_files() / 4

@@ -1,12 +1,14 @@
 //! Our accept loop: limits, time-outs, small buffers, and a graceful end.
 //!
 //! `axum::serve` leaves a half-sent head open for ever and cannot make hyper's buffers smaller, so connections are accepted here. A peer
-//! that stops reading is dropped by the write stall below, whatever protocol is spoken above it; so is one that floods an upgraded connection.
+//! that stops reading, or whose machine vanished, is dropped here, whatever protocol is spoken above it; so is one that floods an upgraded
+//! connection.
 
 mod connection;
 mod framing;
 mod intake;
 mod socket;
+mod vanished;
 mod waiting;
 
 use std::{
@@ -52,8 +54,11 @@ pub struct ConnectionLimits {
     pub read_timeout: Duration,
     /// Bytes of a request's head; hyper answers 431 above it.
     pub header_bytes_max: usize,
-    /// How long a peer may leave our bytes unread, or its machine unacknowledged.
+    /// How long a peer may leave our bytes unread.
     pub write_stall: Duration,
+    /// How long a peer's machine may leave what was sent to it unacknowledged. Looked at when there is more to send: a machine that
+    /// vanished is noticed by the second of two writes that are so far apart.
+    pub acknowledge_timeout: Duration,
     /// Connections whose first request has not come.
     pub waiting: WaitingLimits,
     /// What a client may send after an upgrade.
@@ -82,7 +87,7 @@ impl Listener {
         socket.set_reuseaddr(true)?;
         socket.set_send_buffer_size(Self::SEND_BUFFER_BYTES)?;
         socket.set_recv_buffer_size(Self::RECEIVE_BUFFER_BYTES)?;
-        // Without it the kernel tries for a quarter of an hour to reach a machine that vanished, and an SSE client answers no pings.
+        // Without it the kernel tries for a quarter of an hour to reach a machine that vanished, when there is nothing more to send to it.
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(limits.write_stall))?;
         socket.bind(address)?;

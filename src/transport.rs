@@ -57,6 +57,19 @@ pub struct StreamLimits {
     pub client_frames_burst_max: u32,
 }
 
+impl StreamLimits {
+    /// Between pings on SSE. Nobody answers those, but a machine that is there acknowledges them, and of two to one that vanished the
+    /// second finds the first unacknowledged: within the time that a WebSocket takes for a ping that is not answered.
+    pub fn sse_ping_interval(&self) -> Duration {
+        self.ping_interval.min((self.ping_interval + self.pong_timeout).mul_f64(0.48))
+    }
+
+    /// How long a machine may leave our bytes unacknowledged: less than from one ping to the next.
+    pub fn acknowledge_timeout(&self) -> Duration {
+        self.sse_ping_interval().mul_f64(0.95)
+    }
+}
+
 /// What a client asks for, checked, with its place on the node.
 pub struct Terms {
     /// Where to begin.

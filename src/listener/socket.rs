@@ -13,10 +13,10 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     runtime::Handle,
-    time::{Sleep, sleep, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{ConnectionLimits, intake::Intake};
+use super::{ConnectionLimits, intake::Intake, vanished::Vanished};
 use crate::shutdown::Shutdown;
 
 /// A stream of bytes with its peer.
@@ -27,12 +27,20 @@ pub struct Socket {
     intake: Intake,
     /// Read and looked at before, to be read again.
     unread: Option<Box<BytesMut>>,
-    /// Runs from the first write that had to wait until one succeeds; made only then, since nearly no connection ever needs it.
-    stalled: Option<Pin<Box<Sleep>>>,
+    vanished: Vanished,
+    /// From the first write that had to wait until one succeeds; made only then, since nearly no connection ever needs it.
+    stalled: Option<Box<Stall>>,
     /// The peer has closed or reset: there is nobody to say goodbye to.
     peer_left: bool,
     /// Something was said, which a goodbye has to protect.
     spoken: bool,
+}
+
+/// A write that waits.
+struct Stall {
+    until: Instant,
+    /// Goes off when there is something to look at, and at the end.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// What all sockets of a listener share.
@@ -43,7 +51,16 @@ pub(super) struct Common {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, common: Arc<Common>, intake: Intake) -> Self {
-        Self { stream: Some(stream), common, intake, unread: None, stalled: None, peer_left: false, spoken: false }
+        Self {
+            stream: Some(stream),
+            common,
+            intake,
+            unread: None,
+            vanished: Vanished::default(),
+            stalled: None,
+            peer_left: false,
+            spoken: false,
+        }
     }
 
     /// Puts back what was read.
@@ -61,6 +78,16 @@ impl Socket {
         Pin::new(self.stream.as_mut().expect("the stream is there until the socket is dropped"))
     }
 
+    /// Before a write: whether there is still somebody to write to.
+    fn reaches(&mut self) -> io::Result<()> {
+        let patience = self.common.limits.acknowledge_timeout;
+        if self.stream.as_ref().is_some_and(|stream| self.vanished.is_certain(stream, patience, Instant::now())) {
+            self.peer_left = true;
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer's machine is gone"));
+        }
+        Ok(())
+    }
+
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if let Poll::Ready(written) = written {
             self.stalled = None;
@@ -68,10 +95,23 @@ impl Socket {
             self.spoken = true;
             return Poll::Ready(written);
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.common.limits.write_stall)));
-        ready!(stalled.as_mut().poll(context));
-        self.peer_left = true;
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+        let ConnectionLimits { write_stall, acknowledge_timeout, .. } = self.common.limits;
+        loop {
+            let stall = self.stalled.get_or_insert_with(|| Box::new(Stall::of(write_stall, acknowledge_timeout)));
+            ready!(stall.alarm.as_mut().poll(context));
+            if Instant::now() >= stall.until {
+                self.peer_left = true;
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")));
+            }
+            stall.alarm.as_mut().reset(stall.until.min(Instant::now() + acknowledge_timeout));
+            self.reaches()?;
+        }
+    }
+}
+
+impl Stall {
+    fn of(write_stall: Duration, acknowledge_timeout: Duration) -> Self {
+        Self { until: Instant::now() + write_stall, alarm: Box::pin(sleep(write_stall.min(acknowledge_timeout))) }
     }
 }
 
@@ -132,6 +172,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.reaches()?;
         let written = self.stream().poll_write(context, bytes);
         self.watch(written, context)
     }
@@ -141,6 +182,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.reaches()?;
         let written = self.stream().poll_write_vectored(context, slices);
         self.watch(written, context)
     }
@@ -171,8 +213,8 @@ mod tests {
     fn common(write_stall: Duration) -> Arc<Common> {
         let upgraded = UpgradedLimits { bytes_per_s_max: 1, bytes_burst_max: 1 };
         let waiting = WaitingLimits { connections_max: 1, connections_per_address_max: 1 };
-        let limits =
-            ConnectionLimits { read_timeout: Duration::from_secs(1), header_bytes_max: 1, write_stall, waiting, upgraded };
+        let (read_timeout, acknowledge_timeout) = (Duration::from_secs(1), write_stall / 4);
+        let limits = ConnectionLimits { read_timeout, header_bytes_max: 1, write_stall, acknowledge_timeout, waiting, upgraded };
         Arc::new(Common { limits, shutdown: Shutdown::default() })
     }
 
@@ -180,7 +222,7 @@ mod tests {
     #[test]
     fn a_socket_is_small() {
         let own = size_of::<Socket>() - size_of::<TcpStream>();
-        assert!(own <= 80, "{own} bytes");
+        assert!(own <= 96, "{own} bytes");
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Re
     if let Some(gap) = gap {
         first += &gap.to_sse();
     }
-    let ping_interval = streams.limits.get().ping_interval;
+    let ping_interval = streams.limits.get().sse_ping_interval();
     let (ping_at, end_of_token) = (Instant::now() + ping_interval, streams.end_of_token(session.identity()));
     let alarm = Box::pin(sleep_until(ping_at.min(end_of_token)));
     let (at, place) = (At::Start(first), terms.place);

@@ -292,7 +292,8 @@ impl Connection {
             let _ = self.tell(Control::Bye(close)).await;
         }
         let frame = CloseFrame { code: close.code.code().into(), reason: reason.into() };
-        if self.socket.send(Message::Close(Some(frame))).await.is_err() {
+        // Who answers no ping answers no Close either, and is not to be counted as connected for so much longer.
+        if self.socket.send(Message::Close(Some(frame))).await.is_err() || close.code == CloseCode::NoPong {
             return;
         }
         self.read_to_end().await;

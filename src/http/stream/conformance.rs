@@ -71,6 +71,7 @@ fn listener() -> Listener {
         header_bytes_max: 16_384,
         write_stall: std::time::Duration::from_secs(10),
         waiting: WaitingLimits { connections_max: 1_000, connections_per_address_max: 1_000 },
+        acknowledge_timeout: std::time::Duration::from_secs(10),
         upgraded: UpgradedLimits { bytes_per_s_max: u32::MAX, bytes_burst_max: u32::MAX },
     };
     Listener::bind("127.0.0.1:0".parse().unwrap(), limits).unwrap()

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::BufMut as _;
 use serde_json::Value;
+use socket2::{SockFilter, SockRef};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -131,7 +132,14 @@ impl Client {
         }
     }
 
-    /// Ends the connection as a machine does that is gone: with a reset.
+    /// From now on the machine acknowledges nothing, and says nothing: its kernel drops every segment before TCP sees it.
+    pub(super) fn vanish(&self) {
+        /// `BPF_RET | BPF_K`: keep so many bytes of the packet.
+        const RETURN: u16 = 0x06;
+        SockRef::from(&self.stream).attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
+    }
+
+    /// Ends the connection as a machine does that is there again: with a reset.
     pub(super) fn reset(self) {
         let _ = self.stream.set_zero_linger();
     }

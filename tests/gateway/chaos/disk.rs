@@ -20,7 +20,7 @@ use super::{
     client::Route,
     crowd::Crowd,
     ledger::{Ledger, sender},
-    namespace::Own,
+    namespace,
     node::{Launch, Node},
     size,
 };
@@ -92,7 +92,7 @@ async fn a_full_or_read_only_disk_costs_nothing_that_was_acknowledged() {
     let disk = folder.path().join("disk");
     fs::create_dir(&disk).unwrap();
     let at = disk.display();
-    let wrapper = Own::Mounts.wrapper(&format!(r#"mount -t tmpfs -o size={DISK_MIB}m none "{at}""#));
+    let wrapper = namespace::wrapper(&format!(r#"mount -t tmpfs -o size={DISK_MIB}m none "{at}""#));
     let launch = Launch { wrapper, folder: Some(disk.clone()), ..Launch::default() };
     let node = Node::start(&folder, address, &launch).await;
     let seen = PathBuf::from(format!("/proc/{}/root{at}", node.id()));
@@ -107,10 +107,10 @@ async fn a_full_or_read_only_disk_costs_nothing_that_was_acknowledged() {
         fill(&seen);
         patient.suffer("full").await;
         // Space is there again, but the folder cannot be written: what is mended by opening a new file is not mended yet.
-        Own::Mounts.shell(&patient.node, &format!(r#"mount --bind "{at}" "{at}" && mount -o remount,bind,ro "{at}""#));
+        namespace::shell(&patient.node, &format!(r#"mount --bind "{at}" "{at}" && mount -o remount,bind,ro "{at}""#));
         fs::remove_file(PathBuf::from(format!("/proc/{}/root{at}", patient.node.id())).join("filler")).unwrap_err();
         patient.suffer("read-only folder").await;
-        Own::Mounts.shell(&patient.node, &format!(r#"umount "{at}""#));
+        namespace::shell(&patient.node, &format!(r#"umount "{at}""#));
         fs::remove_file(seen.join("filler")).unwrap();
         patient.heal().await;
     }

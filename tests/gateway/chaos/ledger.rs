@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Times;
-use crate::harness::{event, sign, until};
+use crate::harness::{event, sign};
 
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -149,8 +149,12 @@ impl Ledger {
     }
 
     /// Waits until every follower has a cursor, from which on nothing may be missing.
-    pub(super) async fn everybody_has_a_cursor(&self) {
-        until("everybody has a cursor", async || self.pages.lock().unwrap().values().all(|page| page.has_cursor)).await;
+    pub(super) async fn everybody_has_a_cursor(&self, patience: Duration) {
+        let begun = Instant::now();
+        while !self.pages.lock().unwrap().values().all(|page| page.has_cursor) {
+            assert!(begun.elapsed() < patience, "not everybody has a cursor after {patience:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// What was acknowledged and has not been seen.

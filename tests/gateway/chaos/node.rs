@@ -128,9 +128,12 @@ impl Node {
         kib.parse::<u64>().unwrap() * 1_024
     }
 
-    /// How many files it has open.
-    pub(super) fn files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    /// How many files it has open, less those in a folder: the log has more of them the more it holds.
+    pub(super) fn files_outside(&self, folder: &Path) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap();
+        // What is closed meanwhile is not open.
+        let targets = open.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        targets.filter(|target| !target.starts_with(folder)).count()
     }
 
     /// All that it has logged.

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{
     task::JoinSet,
-    time::{interval, sleep},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -58,7 +58,8 @@ fn slope(samples: &[Sample]) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stays_small() {
     let day = Day::begin("soak", &["gone", "gone with a reset"]);
-    let (lasting, visits_per_s) = (Duration::from_secs(size(10, 3_600)), size(50, 200));
+    let chosen = std::env::var("CHAOS_SOAK_S").ok().map(|seconds| seconds.parse().expect("CHAOS_SOAK_S is a number"));
+    let (lasting, visits_per_s) = (Duration::from_secs(chosen.unwrap_or(size(10, 3_600))), size(50, 200));
     // Retention is short, so that the disk has to come to a size that it keeps.
     let max_age = size(2, 300);
     let settings = format!(
@@ -67,14 +68,16 @@ async fn it_stays_small() {
     let (folder, address) = (TempDir::new().unwrap(), free_address());
     let node = Node::start(&folder, address, &Launch::with(&settings)).await;
     sleep(Duration::from_millis(300)).await;
-    let (files, threads) = (node.files(), threads(&node));
+    let (files, threads) = (node.files_outside(folder.path()), threads(&node));
     let ledger = Arc::new(Ledger::default());
     let crowd = Crowd::new(&day, &ledger, &Route::to(address), RESIDENTS, 1.0);
-    crowd.all_here(Duration::from_secs(20)).await;
+    crowd.all_here(Duration::from_mins(1)).await;
     let (mut sending, mut visitors) = (JoinSet::new(), JoinSet::new());
     sending.spawn(Arc::clone(&ledger).keep_sending(address, RESIDENTS, Duration::from_millis(5)));
     let (begun, mut dice, mut samples) = (Instant::now(), day.dice(0), Vec::new());
     let mut ticks = interval(Duration::from_secs(1) / visits_per_s);
+    // A machine that was busy elsewhere for a minute is not to be visited by a crowd for that.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for n in 0.. {
         ticks.tick().await;
         visitors.spawn(visit(Arc::clone(&day), Route::to(address).dialled_from_one_of_many(n), n, dice.fork()));
@@ -89,14 +92,16 @@ async fn it_stays_small() {
     while visitors.join_next().await.is_some() {}
     ledger.over.store(true, Ordering::Relaxed);
     while sending.join_next().await.is_some() {}
-    ledger.settled(Duration::from_secs(10)).await;
+    ledger.settled(Duration::from_mins(1)).await;
     ledger.check();
     drop(crowd);
 
     let warm = &samples[samples.len() / 3..];
     let (middle, last) = (warm[warm.len() / 3].disk, warm.iter().rev().take(10).map(|s| s.disk).max().unwrap());
     let growth = slope(warm);
-    day.figure("visits", day.count("gone") + day.count("gone with a reset"));
+    let visits = day.count("gone") + day.count("gone with a reset");
+    day.figure("visits, per second", format!("{visits}, {}", visits / begun.elapsed().as_secs()));
+    day.figure("webhooks acknowledged, lost", format!("{}, 0", ledger.acknowledged()));
     day.figure(
         "RSS at first, warm, at last",
         format!("{}, {}, {}", mib(samples[0].rss), mib(warm[0].rss), mib(samples[samples.len() - 1].rss)),
@@ -107,7 +112,7 @@ async fn it_stays_small() {
     // A slope over seconds says nothing; over an hour it does.
     assert!(growth <= size(f64::MAX, 1e6), "{growth:.0} bytes in ten minutes");
     for base in 0.. {
-        let (open, running, sessions) = (node.files(), self::threads(&node), node.sessions().await);
+        let (open, running, sessions) = (node.files_outside(folder.path()), self::threads(&node), node.sessions().await);
         // What /metrics itself needs, and the threads that wait for the disk, come and go.
         if open <= files + 3 && running <= threads + 8 && sessions == 0 {
             day.figure(
@@ -116,7 +121,7 @@ async fn it_stays_small() {
             );
             break;
         }
-        assert!(base < 500, "{open} files ({files} at first), {running} threads ({threads}), {sessions} sessions");
+        assert!(base < 3_000, "{open} files ({files} at first), {running} threads ({threads}), {sessions} sessions");
         sleep(Duration::from_millis(20)).await;
     }
     node.check_log();
