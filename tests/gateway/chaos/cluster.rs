@@ -95,7 +95,7 @@ async fn three_gateways_on_three_servers_lose_nothing() {
     let ledger = Arc::new(Ledger::default());
     let crowd = Crowd::new(&day, &ledger, &Route::to(address), clients, 0.1);
     crowd.all_here(CALM).await;
-    ledger.everybody_has_a_cursor(Duration::from_secs(60)).await;
+    ledger.everybody_has_a_cursor(CALM).await;
     let mut sending = JoinSet::new();
     for _ in 0..senders {
         sending.spawn(Arc::clone(&ledger).keep_sending(address, clients, Duration::from_millis(2)));
