@@ -7,7 +7,7 @@
 //! ```text
 //! CHAOS=full cargo test --release chaos -- --nocapture --test-threads=1
 //! CHAOS_SEED=<printed seed> cargo test chaos::<name>      the same plan again
-//! CHAOS=full CHAOS_SOAK_S=600 cargo test --release chaos::soak        ten minutes of the hour
+//! CHAOS=full CHAOS_SOAK_S=600 cargo test --release chaos::soak        ten minutes of the hour, without judging the slope
 //! ```
 //!
 //! A day fails if it exercised nothing: every fault that it plans has to have happened. The seed decides the plan (who, what, in which

@@ -82,7 +82,11 @@ async fn reconnect(day: Arc<Day>, to: std::net::SocketAddr, user: usize, times: 
             }
         }
         if dice.u8(0..40) == 0 {
-            sleep(Duration::from_millis(dice.u64(200..500))).await;
+            // Away until so much has happened, however long that takes: mostly more than is kept.
+            let until = last + dice.u64(30..150);
+            while told[user].load(Ordering::Relaxed) < until {
+                sleep(Duration::from_millis(5)).await;
+            }
         }
     }
 }

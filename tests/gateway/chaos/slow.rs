@@ -152,7 +152,7 @@ async fn who_never_reads_costs_nobody_anything() {
     assert!(later <= 1 << 30, "{}", mib(later));
     assert!(later <= filled + filled / 10, "RSS grows: {} → {}", mib(filled), mib(later));
     // The short form shares its processors with other tests, so it only sees whether somebody waits for the slow ones.
-    let allowed = baseline * 2 + Duration::from_millis(size(1_000, 2));
+    let allowed = baseline * 2 + Duration::from_millis(size(5_000, 2));
     assert!(beside <= allowed, "healthy p99 {beside:.1?} beside slow ones, {baseline:.1?} alone");
     day.end();
 }

@@ -49,8 +49,8 @@ async fn everybody_is_back_soon_after_everybody_was_cut_off() {
     node.check_log();
     day.figure("sessions", sessions);
     assert!(slowest <= Duration::from_secs(15), "everybody is back after {slowest:?} only");
-    assert!(meanwhile.count() >= 20, "no webhooks meanwhile: {meanwhile}");
-    // The short form shares its processors with other tests.
-    assert!(meanwhile.quantile(0.99) <= Duration::from_millis(size(1_000, 100)), "webhooks waited: {meanwhile}");
+    assert!(meanwhile.count() >= size(1, 100), "no webhooks meanwhile: {meanwhile}");
+    // The short form shares its processors with other tests, so there only senders that gave up would tell.
+    assert!(meanwhile.quantile(0.99) <= Duration::from_millis(size(5_000, 100)), "webhooks waited: {meanwhile}");
     day.end();
 }
