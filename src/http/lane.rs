@@ -133,7 +133,8 @@ async fn take_webhook(
             put_accepted(out, &webhook::Answer(accepted), (public.clock)(), closing);
             Answered::Written { stays: !closing }
         }
-        Err(problem) => Answered::With(if unread { problem.closing() } else { problem }.into_response()),
+        Err(problem) if unread && !connection.skip(announced) => Answered::With(problem.closing().into_response()),
+        Err(problem) => Answered::With(problem.into_response()),
     }
 }
 

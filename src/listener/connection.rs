@@ -7,7 +7,7 @@
 use std::{io, net::SocketAddr, ops::Range, pin::Pin, sync::Arc};
 
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri, header};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -146,6 +146,12 @@ impl Connection {
             }
         }
         Ok(self.buffer.split_to(whole).freeze())
+    }
+
+    /// Drops the body that a request announced, if all of it is here already; else nothing can follow it.
+    pub fn skip(&mut self, Announced(bytes): Announced) -> bool {
+        let whole = usize::try_from(bytes).ok().filter(|whole| *whole <= self.buffer.len());
+        whole.map(|whole| self.buffer.advance(whole)).is_some()
     }
 
     /// Writes all of `bytes`.

@@ -18,6 +18,7 @@ mod hostile_http;
 mod hostile_websocket;
 mod isolation;
 mod keys;
+mod lane;
 mod layering;
 mod life;
 mod nats;
