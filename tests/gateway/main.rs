@@ -7,6 +7,7 @@ mod broadcast;
 mod canary;
 mod chaos;
 mod cli;
+mod deploy;
 mod dev;
 mod doctor;
 mod engines;
