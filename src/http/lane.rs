@@ -1,7 +1,7 @@
 //! The paths that carry the load, without hyper and the router in between: webhooks, and the beginnings of streams.
 //!
 //! Only plain requests come this way (see [`Connection`]); for every other one the routes give the same answers, from the same handlers.
-//! What this saves is what a request costs beside its handler: two thirds of the work of a webhook, and half the memory of a stream.
+//! `docs/performance.md` says what this saves.
 
 use std::{cell::RefCell, mem, sync::Arc, time::UNIX_EPOCH};
 

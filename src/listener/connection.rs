@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
+    framing::decimal,
     socket::{Common, Socket},
     waiting::Turn,
 };
@@ -253,9 +254,4 @@ impl Plain {
 fn stays_open(value: &[u8]) -> bool {
     let known = |option: &[u8]| option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"upgrade");
     value.split(|b| *b == b',').all(|option| known(option.trim_ascii()))
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| all)?.parse().ok()
 }

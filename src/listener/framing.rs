@@ -162,7 +162,7 @@ fn framing_header(line: &[u8]) -> Option<FramingHeader<'_>> {
 }
 
 /// A number of decimal digits only; hyper refuses any other.
-fn decimal(digits: &[u8]) -> Option<u64> {
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| all)?.parse().ok()
 }
