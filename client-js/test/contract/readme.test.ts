@@ -33,8 +33,8 @@ before(async () => {
 });
 after(stop);
 
-/** Runs a page, sends events until one shows in its console or text, and gives all that the console said. */
-async function shows(name: string, html: string, wanted: RegExp): Promise<string[]> {
+/** Runs a page and sends events until its console or text has shown each of `wanted`, in whatever order. */
+async function shows(name: string, html: string, ...wanted: RegExp[]): Promise<void> {
   files[`/${name}.html`] = html;
   const page = await openPage('Chromium', '/blank.html');
   const said: string[] = [];
@@ -42,15 +42,15 @@ async function shows(name: string, html: string, wanted: RegExp): Promise<string
   page.on('pageerror', (error) => said.push(`uncaught ${error}`));
   try {
     await page.goto(new URL(`/${name}.html`, page.url()).href);
-    await until(`${wanted} in ${name}`, async () => {
+    await until(`${wanted.join(' and ')} in ${name}`, async () => {
       await control.publish(place, ALICE, 1);
       await control.publish(place, ALICE, 1, 'user_reward');
-      return wanted.test(said.join('\n')) || wanted.test(await page.evaluate(() => document.body.innerText));
+      const seen = [...said, await page.evaluate(() => document.body.innerText)].join('\n');
+      return wanted.every((one) => one.test(seen));
     }).catch((error: Error) => {
       throw new Error(`${error.message}\n${said.join('\n')}`);
     });
     assert.ok(!said.some((line) => line.startsWith('uncaught')), said.join('\n'));
-    return said;
   } finally {
     await page.close();
   }
@@ -74,9 +74,7 @@ async function bundled(code: string): Promise<string> {
 describe('README', () => {
   test('the first example and the iterator', async () => {
     assert.equal(blocks.get('module')!.length, 2);
-    const said = await shows('module', await bundled(blocks.get('module')!.join('\n')), /task_completed/);
-    assert.ok(said.includes('+1 points'), said.join('\n'));
-    assert.ok(said.includes('connected false'), said.join('\n'));
+    await shows('module', await bundled(blocks.get('module')!.join('\n')), /^task_completed/m, /^\+1 points$/m, /^connected false$/m);
   });
 
   test('the script tag, with its integrity', async () => {
