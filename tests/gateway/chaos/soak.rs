@@ -24,6 +24,9 @@ use crate::harness::free_address;
 
 const RESIDENTS: usize = 50;
 
+/// Visitors come in small groups, because a tick that is missed brings nobody.
+const TICKS_PER_S: u32 = 20;
+
 /// Comes, maybe stays for a moment, and goes, in one of the ways in which people go.
 async fn visit(day: Arc<Day>, route: Route, n: usize, mut dice: fastrand::Rng) {
     let Ok(mut client) = Client::dial(&route, Carrier::of(n), &format!("visitor-{}", n % 1_000), None).await else { return };
@@ -59,7 +62,7 @@ fn slope(samples: &[Sample]) -> f64 {
 async fn it_stays_small() {
     let day = Day::begin("soak", &["gone", "gone with a reset"]);
     let chosen = std::env::var("CHAOS_SOAK_S").ok().map(|seconds| seconds.parse().expect("CHAOS_SOAK_S is a number"));
-    let (lasting, visits_per_s) = (Duration::from_secs(chosen.unwrap_or(size(10, 3_600))), size(50, 200));
+    let (lasting, visits_per_s) = (Duration::from_secs(chosen.unwrap_or(size(10, 3_600))), size(60, 200));
     // Retention is short, so that the disk has to come to a size that it keeps.
     let max_age = (lasting.as_secs() / 12).max(2);
     let settings = format!(
@@ -75,12 +78,15 @@ async fn it_stays_small() {
     let (mut sending, mut visitors) = (JoinSet::new(), JoinSet::new());
     sending.spawn(Arc::clone(&ledger).keep_sending(address, RESIDENTS, Duration::from_millis(5)));
     let (begun, mut dice, mut samples) = (Instant::now(), day.dice(0), Vec::new());
-    let mut ticks = interval(Duration::from_secs(1) / visits_per_s);
+    let mut ticks = interval(Duration::from_secs(1) / TICKS_PER_S);
     // A machine that was busy elsewhere for a minute is not to be visited by a crowd for that.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    for n in 0.. {
+    let mut coming = 0..;
+    loop {
         ticks.tick().await;
-        visitors.spawn(visit(Arc::clone(&day), Route::to(address).dialled_from_one_of_many(n), n, dice.fork()));
+        for n in coming.by_ref().take(visits_per_s / TICKS_PER_S as usize) {
+            visitors.spawn(visit(Arc::clone(&day), Route::to(address).dialled_from_one_of_many(n), n, dice.fork()));
+        }
         while visitors.try_join_next().is_some() {}
         if begun.elapsed() * 100 > lasting * u32::try_from(samples.len()).unwrap() {
             samples.push(Sample { at: begun.elapsed(), rss: node.rss(), disk: bytes_in(&folder.path().join("data")) });
