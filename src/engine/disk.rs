@@ -1,7 +1,7 @@
 //! The log on disk: an append-only file in segments, one writer, and an index that grows with the disk and not with memory.
 //!
 //! A delivery is one entry in a group, a group is one write and one fdatasync, and what is acknowledged survives a kill
-//! or a power loss. The parts, in the order of an event's journey: `writer` appends and hands on; `record` is what the bytes mean;
+//! or a power loss. The parts, in the order of an event's journey: `writer` appends, `hand_on` tells; `record` is what the bytes mean;
 //! `segment` is one file, `index` and `index_file` say what is in it; `log` answers questions; `keep` gives space back; `open` is
 //! the morning after.
 //!
@@ -11,6 +11,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod any_bytes;
+mod hand_on;
 mod index;
 mod index_file;
 mod keep;
@@ -41,6 +42,7 @@ use crate::{
     hub::Hub,
     protocol::{Frame, Published},
 };
+use hand_on::HandOn;
 use keep::Keeper;
 use log::Log;
 pub use open::OpenError;
@@ -110,7 +112,7 @@ impl DiskEngine {
         let opened = open::open(path, retention, limits, now)?;
         let (commands, inbox) = mpsc::channel(retention.publish_queue_max.max(1));
         let (ended, done) = watch::channel(());
-        let writer = Writer::new(opened, hub, ended);
+        let writer = Writer::new(opened, HandOn::new(hub), ended);
         let log = Arc::clone(&writer.log);
         let writer = thread::Builder::new()
             .name("log-writer".to_owned())

@@ -45,10 +45,15 @@ impl World {
         let retention = Retention { max_age: HOUR, max_events_per_user: 99, dead_letters_max: 9, publish_queue_max: 9 };
         let limits = DiskLimits { segment_bytes_max, ..DiskLimits::default() };
         let opened = open::open(folder.path(), retention, limits, NOON).unwrap();
-        let mut writer = Writer::new(opened, Arc::clone(&hub), watch::channel(()).0);
-        writer.commit(vec![delivery()]).unwrap();
+        let mut writer = Writer::new(opened, HandOn::new(Arc::clone(&hub)), watch::channel(()).0);
+        publish(&mut writer, 1);
         Self { log: Arc::clone(&writer.log), folder, hub, writer }
     }
+}
+
+/// Publishes so many deliveries as one group, for whose answers nobody waits.
+fn publish(writer: &mut Writer, deliveries: usize) {
+    writer.publish((0..deliveries).map(|_| (delivery(), oneshot::channel().0)).collect());
 }
 
 /// What lies between the beginning and a head, and whether it is all: `None` is a gap.
@@ -102,7 +107,7 @@ fn what_the_head_has_shown_is_there_and_what_comes_later_is_handed_on() {
     every_order(2, || {
         let World { folder, log, hub, mut writer } = World::new(1 << 20);
         let writer = thread::spawn(move || {
-            writer.commit(vec![delivery(), delivery()]).unwrap();
+            publish(&mut writer, 2);
             writer
         });
         assert_eq!(listen(&hub, &log, 3), Some(vec![1, 2, 3]));
@@ -116,7 +121,7 @@ fn whoever_asks_while_it_is_taken_away_gets_all_or_a_gap() {
     for later in [HOUR + Duration::from_secs(1), 3 * HOUR] {
         every_order(2, move || {
             let World { folder, log, hub, mut writer } = World::new(1);
-            writer.commit(vec![delivery()]).unwrap();
+            publish(&mut writer, 1);
             Keeper::default().retain(&log, NOON).unwrap();
             let keeper = keeper(&log, NOON.plus(later));
             let all = listen(&hub, &log, 2);
@@ -133,10 +138,10 @@ fn the_housekeeping_makes_gaps_but_no_holes() {
     for later in [Duration::ZERO, HOUR + Duration::from_secs(1), 3 * HOUR] {
         many_orders(50, move || {
             let World { folder, log, hub, mut writer } = World::new(1);
-            writer.commit(vec![delivery()]).unwrap();
+            publish(&mut writer, 1);
             let writer = thread::spawn(move || {
-                writer.commit(vec![delivery()]).unwrap();
-                writer.commit(vec![delivery()]).unwrap();
+                publish(&mut writer, 1);
+                publish(&mut writer, 1);
                 writer
             });
             let keeper = keeper(&log, NOON.plus(later));
@@ -148,4 +153,23 @@ fn the_housekeeping_makes_gaps_but_no_holes() {
             drop((writer.join().unwrap(), folder));
         });
     }
+}
+
+/// The task and the writer, which lends it a hand, keep the order of the log between them.
+#[test]
+fn whoever_hands_on_the_order_is_that_of_the_log() {
+    every_order(2, || {
+        let World { folder, hub, mut writer, .. } = World::new(1 << 20);
+        let mut mailbox = hub.join(&[user()], &[]).unwrap();
+        let groups: Vec<_> = (0..2).map(|_| writer.commit(vec![delivery()]).unwrap()).collect();
+        let outbox = writer.hand_on.outbox();
+        let task = thread::spawn(move || outbox.empty());
+        for durable in groups {
+            let answers = durable.iter().map(|_| oneshot::channel().0).collect::<Vec<_>>();
+            writer.hand_on.take(durable.into_iter().zip(answers).collect());
+        }
+        assert_eq!(heard(&mut mailbox, 3), [2, 3]);
+        task.join().unwrap();
+        drop((writer, folder));
+    });
 }

@@ -17,6 +17,7 @@ const RETENTION: Retention =
 struct Bench {
     folder: tempfile::TempDir,
     writer: Writer,
+    hub: Arc<Hub>,
     session: Mailbox,
 }
 
@@ -28,7 +29,8 @@ impl Bench {
         let limits = DiskLimits { mend_interval, ..DiskLimits::default() };
         let opened = open::open(folder.path(), RETENTION, limits, NOON).unwrap();
         let session = hub.join(&[user()], &[]).unwrap();
-        Self { writer: Writer::new(opened, hub, watch::channel(()).0), folder, session }
+        let writer = Writer::new(opened, HandOn::new(Arc::clone(&hub)), watch::channel(()).0);
+        Self { folder, writer, hub, session }
     }
 
     /// Publishes an event under a delivery id; gives its number, and whether it is a repetition.
@@ -38,8 +40,9 @@ impl Bench {
         let kind = EventType::unknown();
         let draft = Draft { kind, at: NOON, audiences: vec![audience], dedupe: Some(dedupe) };
         let delivery = Delivery { drafts: vec![draft], dead_letters: vec![], received: Instant::now() };
-        let receipts = self.writer.commit(vec![delivery])?;
-        Ok((receipts[0].events[0].position.seq, receipts[0].events[0].repetition))
+        let durable = self.writer.commit(vec![delivery])?;
+        let stored = durable.into_iter().flat_map(|durable| durable.hand_on(&self.hub).events).next().unwrap();
+        Ok((stored.position.seq, stored.repetition))
     }
 
     fn fill_the_disk(&mut self) {

@@ -1,4 +1,4 @@
-//! The one thread that writes: takes what deliveries wait, appends them as one group, makes it durable, hands on, answers.
+//! The one thread that writes: takes what deliveries wait, appends them as one group, makes it durable, and has it handed on.
 //!
 //! A delivery that comes alone is written at once; under load the group is what came while the disk was busy.
 //!
@@ -16,9 +16,11 @@ use std::{
     time::Instant,
 };
 
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    hand_on::{Answer, Durable, HandOn},
     index::{Index, LetterRow, Place},
     log::Log,
     open::Opened,
@@ -31,14 +33,13 @@ use crate::{
         first::{First, letter_digest},
     },
     event::{DeadLetter, Delivery, Draft, Timestamp},
-    hub::Hub,
     protocol::{Frame, Published, View},
 };
 
 /// What the writer is asked to do.
 pub(super) enum Command {
     /// Store a delivery and say what became of it.
-    Publish(Delivery, oneshot::Sender<Result<Receipt, PublishError>>),
+    Publish(Delivery, Answer),
     /// Take dead letters out of the lane, and say how many were in it.
     RemoveLetters(Vec<LetterId>, oneshot::Sender<io::Result<usize>>),
     /// Begin a new segment if this one holds anything, so that the housekeeping gets at it.
@@ -50,7 +51,6 @@ pub(super) enum Command {
 /// The writer's own state.
 pub(super) struct Writer {
     pub(super) log: Arc<Log>,
-    hub: Arc<Hub>,
     pub(super) file: Arc<File>,
     /// Bytes of the active segment that are durable.
     pub(super) durable: u64,
@@ -60,6 +60,7 @@ pub(super) struct Writer {
     lane: Lane,
     /// Held while the log is open; freed when the writer ends.
     _lock: File,
+    hand_on: HandOn,
     /// Tells those who wait for the end, by being dropped.
     _done: watch::Sender<()>,
 }
@@ -82,28 +83,25 @@ struct Group {
     clock: Timestamp,
 }
 
+/// An event to be indexed.
 struct Planned {
     head: EventHead,
     place: Place,
     keys: Vec<KeyHash>,
-    published: Published,
-    received: Instant,
-    /// Which delivery of the group it came with.
-    delivery: usize,
 }
 
-type Waiting = (Delivery, oneshot::Sender<Result<Receipt, PublishError>>);
+type Waiting = (Delivery, Answer);
 
 impl Writer {
-    /// A writer of the log that was opened, which hands on to `hub` and drops `done` when it has ended.
-    pub(super) fn new(opened: Opened, hub: Arc<Hub>, done: watch::Sender<()>) -> Self {
+    /// A writer of the log that was opened, which drops `done` when it has ended.
+    pub(super) fn new(opened: Opened, hand_on: HandOn, done: watch::Sender<()>) -> Self {
         let log = Arc::new(opened.log);
         let (file, durable) = {
             let parts = log.parts();
             (Arc::clone(&parts.active.file), parts.active.bytes)
         };
         let Opened { lane, next_file, lock, .. } = opened;
-        Self { log, hub, file, durable, next_file, broken: None, lane, _lock: lock, _done: done }
+        Self { log, file, durable, next_file, broken: None, lane, _lock: lock, hand_on, _done: done }
     }
 
     /// Works until the engine is closed or dropped.
@@ -170,52 +168,48 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, waiting: Vec<Waiting>) {
+    /// Stores a group and leaves it to be handed on; or says to all of it that it could not be stored.
+    pub(super) fn publish(&mut self, waiting: Vec<Waiting>) {
         let (deliveries, answers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let results: Vec<_> = match self.commit(deliveries) {
-            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
-            Err(error) => answers.iter().map(|_| Err(PublishError::Unavailable(error.to_string()))).collect(),
-        };
-        for (result, answer) in results.into_iter().zip(answers) {
-            // Nobody may be left to hear the answer; the delivery is stored all the same.
-            let _ = answer.send(result);
+        match self.commit(deliveries) {
+            Ok(durable) => self.hand_on.take(durable.into_iter().zip(answers).collect()),
+            Err(error) => {
+                for answer in answers {
+                    // Nobody may be left to hear it.
+                    let _ = answer.send(Err(PublishError::Unavailable(error.to_string())));
+                }
+            }
         }
     }
 
-    /// Stores deliveries as one group, hands their events on, and says what became of each.
-    pub(super) fn commit(&mut self, deliveries: Vec<Delivery>) -> io::Result<Vec<Receipt>> {
+    /// Stores deliveries as one group, which may be handed on then.
+    pub(super) fn commit(&mut self, deliveries: Vec<Delivery>) -> io::Result<Vec<Durable>> {
         self.prepare()?;
         let mut group = Group { clock: self.log.parts().clock, ..Group::default() };
         let body = record::begin_group(&mut group.bytes);
-        let mut receipts = Vec::with_capacity(deliveries.len());
-        for (i, delivery) in deliveries.into_iter().enumerate() {
-            receipts.push(self.plan(&mut group, i, delivery)?);
-        }
+        let durable = deliveries.into_iter().map(|delivery| self.plan(&mut group, delivery)).collect::<io::Result<_>>()?;
         if group.bytes.len() > body {
             record::end_group(&mut group.bytes, body);
             self.append(&group.bytes)?;
             self.show(&mut group);
-            for event in &group.events {
-                receipts[event.delivery].connections += self.hub.deliver(&event.published, event.received);
-            }
         }
-        Ok(receipts)
+        Ok(durable)
     }
 
     /// Adds what is new in a delivery to the group.
-    fn plan(&self, group: &mut Group, number: usize, delivery: Delivery) -> io::Result<Receipt> {
+    fn plan(&self, group: &mut Group, delivery: Delivery) -> io::Result<Durable> {
         for letter in &delivery.dead_letters {
             self.plan_letter(group, letter);
         }
-        let mut receipt = Receipt::default();
+        let mut planned = Durable { receipt: Receipt::default(), events: SmallVec::new(), received: delivery.received };
         for draft in delivery.drafts {
             let stored = match self.repetition(group, &draft)? {
                 Some(repeated) => repeated,
-                None => self.plan_event(group, draft, number, delivery.received),
+                None => self.plan_event(group, draft, &mut planned),
             };
-            receipt.events.push(stored);
+            planned.receipt.events.push(stored);
         }
-        Ok(receipt)
+        Ok(planned)
     }
 
     fn repetition(&self, group: &Group, draft: &Draft) -> io::Result<Option<Stored>> {
@@ -228,7 +222,7 @@ impl Writer {
         Ok(judged.map(|(seq, repetition)| Stored { position: self.log.position(seq), repetition: Some(repetition) }))
     }
 
-    fn plan_event(&self, group: &mut Group, draft: Draft, delivery: usize, received: Instant) -> Stored {
+    fn plan_event(&self, group: &mut Group, draft: Draft, planned: &mut Durable) -> Stored {
         let seq = self.log.head() + 1 + group.events.len() as u64;
         let position = self.log.position(seq);
         group.clock = group.clock.max(draft.at);
@@ -245,8 +239,8 @@ impl Writer {
         }
         let place = self.place(offset, group.bytes.len());
         let keys = views.iter().flat_map(|view| &view.keys).map(|key| self.log.hash(key)).collect();
-        let published = Published { seq, kind: draft.kind, views };
-        group.events.push(Planned { head, place, keys, published, received, delivery });
+        planned.events.push(Published { seq, kind: draft.kind, views });
+        group.events.push(Planned { head, place, keys });
         Stored { position, repetition: None }
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     engine::{
         Retention,
-        disk::{DiskLimits, open, writer::Writer},
+        disk::{DiskLimits, hand_on::HandOn, open, writer::Writer},
     },
     event::{Audience, DeadLetter, DeadReason, Dedupe, Delivery, Draft as Event, EventType, UserKey},
     hub::{Hub, HubLimits, MailboxLimits},
@@ -31,7 +31,7 @@ impl Yard {
         let folder = tempfile::tempdir().unwrap();
         let limits = DiskLimits { segment_bytes_max, ..DiskLimits::default() };
         let opened = open::open(folder.path(), retention, limits, NOON).unwrap();
-        let writer = Writer::new(opened, hub, tokio::sync::watch::channel(()).0);
+        let writer = Writer::new(opened, HandOn::new(hub), tokio::sync::watch::channel(()).0);
         Self { _folder: folder, log: Arc::clone(&writer.log), writer, keeper: Keeper::default() }
     }
 
