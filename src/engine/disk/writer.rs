@@ -60,7 +60,7 @@ pub(super) struct Writer {
     lane: Lane,
     /// Held while the log is open; freed when the writer ends.
     _lock: File,
-    hand_on: HandOn,
+    pub(super) hand_on: HandOn,
     /// Tells those who wait for the end, by being dropped.
     _done: watch::Sender<()>,
 }
