@@ -1,7 +1,7 @@
 //! The log on disk in the orders in which its writer, its housekeeping and a session that opens may take turns (`sync/explore.rs`), on
 //! real files: what the head has shown can be read, and is handed on only after that.
 //!
-//! Each of these mistakes was made by hand, and seen to be found: hand on before the group is shown; move the head before the index has
+//! Each of these mistakes was made by hand, and seen to be found: hand on before the group is shown; let two hand on at once; move the head before the index has
 //! the group; write the new index of a segment over the old one, which somebody reads. (The last was no invention: it was here.)
 
 use std::{collections::VecDeque, future::poll_fn, time::Instant};
