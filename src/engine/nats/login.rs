@@ -75,7 +75,7 @@ fn authorities(tls: &NatsTls) -> Result<(), Problem> {
     for certificate in certificates("store.nats.tls.ca", path)? {
         store
             .add(certificate)
-            .map_err(|error| ("store.nats.tls.ca", format!("the file {path:?} holds no authority: {error}")))?;
+            .map_err(|error| ("store.nats.tls.ca", format!("the file {} holds no authority: {error}", path.display())))?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn certificate(tls: &NatsTls) -> Result<(), Problem> {
         Ok(_) => Ok(()),
         Err(error) => Err((
             "store.nats.tls.key",
-            format!("the file {path:?} is not the key of the certificate in {certificate:?}: {error}"),
+            format!("the file {} is not the key of the certificate in {}: {error}", path.display(), certificate.display()),
         )),
     }
 }
@@ -106,8 +106,8 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 
 fn unreadable(path: &Path, what: &str, error: &pem::Error) -> String {
     match error {
-        pem::Error::Io(error) => format!("the file {path:?} cannot be read: {error}"),
-        _ => format!("the file {path:?} holds no {what} in PEM"),
+        pem::Error::Io(error) => format!("the file {} cannot be read: {error}", path.display()),
+        _ => format!("the file {} holds no {what} in PEM", path.display()),
     }
 }
 

@@ -159,20 +159,20 @@ impl Gateways {
 
     /// An operator ends a user's sessions at one gateway: they end at all.
     pub(super) async fn end_sessions(&mut self, place: usize) {
-        let probe = self.probe().await;
+        let mut probe = self.probe().await;
         let begun = Instant::now();
         self.operate(place, reqwest::Method::DELETE, &format!("users/acme:{}/sessions", probe.user), &Value::Null).await;
-        probe.is_closed().await;
+        probe.is_ended().await;
         promise(&self.to_close, begun, CLOSE_MAX);
     }
 
     /// The same with a user who is not to come back, and does not at any.
     pub(super) async fn revoke(&mut self, place: usize) {
-        let probe = self.probe().await;
+        let mut probe = self.probe().await;
         let user = probe.user.clone();
         let begun = Instant::now();
         self.operate(place, reqwest::Method::POST, "revocations", &json!({"user": format!("acme:{user}")})).await;
-        probe.is_closed().await;
+        probe.is_ended().await;
         promise(&self.to_revoke, begun, CLOSE_MAX);
         for (number, place) in self.places.iter().enumerate() {
             if let Ok(mut client) = Client::dial(&Route::to(place.address), Carrier::of(number), &user, None).await {
@@ -250,7 +250,7 @@ impl Probe {
         }
     }
 
-    async fn is_closed(mut self) {
+    async fn is_ended(&mut self) {
         for client in &mut self.clients {
             assert_eq!(over(client).await, Over::Closed(4102));
         }

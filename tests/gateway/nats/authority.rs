@@ -46,7 +46,8 @@ impl Authority {
     /// What makes a server speak TLS as `name`; `more` is added.
     pub(super) fn server(&self, name: &str, more: &str) -> String {
         let (cert, key) = self.certify(name);
-        format!("tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {:?}, timeout: 10, {more} }}\n", self.ca())
+        let [cert, key, ca] = [cert, key, self.ca()].map(|path| path.display().to_string());
+        format!("tls {{ cert_file: \"{cert}\", key_file: \"{key}\", ca_file: \"{ca}\", timeout: 10, {more} }}\n")
     }
 
     /// What makes a gateway trust this authority.
