@@ -214,6 +214,8 @@ struct Shared {
     heard: AtomicU64,
     /// How often another log came in the place of ours.
     replaced: watch::Sender<u64>,
+    /// Which of these is being followed.
+    begun: AtomicU64,
     closed: CancellationToken,
     tasks: TaskTracker,
     /// The servers' clock, counted on from when the log was opened.

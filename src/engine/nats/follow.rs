@@ -8,7 +8,7 @@
 //! its numbers say (a server lost its end and has grown past it again; an operator brought back an old one).
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -254,6 +254,8 @@ impl Follower for Events {
         }
         // Of an empty log nobody can have missed anything since.
         (self.replaced, self.live, self.last) = (replaced, pending == 0, (0, 0));
+        self.shared.begun.store(replaced, Ordering::Release);
+        self.shared.doubt(false);
     }
 
     fn take(&mut self, seq: u64, message: &jetstream::Message, stored: i128, pending: u64) {

@@ -108,13 +108,14 @@ impl Shared {
         let is_certain = self.estranged.load(Ordering::Acquire);
         match streams::epoch_of(info) {
             Some(found) if found != epoch => {
+                // Nothing is added before the new one is followed: its first events would be taken for the past, and end sessions once more.
+                self.doubt(true);
                 self.replace(found, info);
-                self.doubt(false);
                 return 0;
             }
             Some(_) if info.state.last_sequence >= head && !is_certain => {
                 self.index().truncate(info.state.first_sequence.saturating_sub(1));
-                self.doubt(false);
+                self.doubt(self.begun.load(Ordering::Acquire) != *self.replaced.borrow());
                 return 0;
             }
             _ => {}
@@ -182,7 +183,7 @@ impl Shared {
     }
 
     /// While it is unclear which log this is, nothing is added to it.
-    fn doubt(&self, doubted: bool) {
+    pub(super) fn doubt(&self, doubted: bool) {
         self.doubtful.store(doubted, Ordering::Release);
     }
 

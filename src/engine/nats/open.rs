@@ -130,6 +130,7 @@ fn share(
         stalled: watch::Sender::new(0),
         heard: AtomicU64::new(u64::MAX),
         replaced: watch::Sender::new(0),
+        begun: AtomicU64::new(0),
         closed: CancellationToken::new(),
         tasks: TaskTracker::new(),
         clock: Ages::from(opened_at),
