@@ -118,7 +118,12 @@ impl Gateway {
     pub fn problems(config: &Config) -> Vec<SettingProblem> {
         let keys = jwt::Verifier::new(&config.auth, config.limits.token_bytes_max).err().unwrap_or_default();
         let sources = config.sources.iter().flat_map(|source| signature::Verifier::new(source).err().unwrap_or_default());
-        keys.into_iter().map(SettingProblem::from).chain(sources.map(SettingProblem::from)).collect()
+        let log = match &config.store.engine {
+            EngineKind::Nats { nats } => nats::problems(nats),
+            EngineKind::Memory | EngineKind::Disk { .. } => Vec::new(),
+        };
+        let log = log.into_iter().map(|(setting, problem)| SettingProblem { setting: setting.to_owned(), problem });
+        keys.into_iter().map(SettingProblem::from).chain(sources.map(SettingProblem::from)).chain(log).collect()
     }
 
     /// Opens the log and binds both ports, and begins to fetch key sets; serves nothing yet.

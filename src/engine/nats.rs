@@ -34,6 +34,8 @@ mod guard;
 mod index;
 mod letters;
 mod link;
+mod login;
+mod open;
 mod presence;
 mod publish;
 mod read;
@@ -49,15 +51,13 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use async_nats::jetstream::message::PublishMessage;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::{
     runtime::{self, Handle},
-    sync::{Semaphore, watch},
-    time::sleep,
+    sync::{Notify, Semaphore, watch},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -73,8 +73,9 @@ use crate::{
     protocol::{Frame, Published},
 };
 use apply::Flight;
-use index::{Index, IndexLimits};
+use index::Index;
 use link::Link;
+pub(crate) use login::problems;
 use presence::Presence;
 use read::Cache;
 use streams::Streams;
@@ -90,8 +91,8 @@ pub struct NatsLimits {
     pub fetches_max: usize,
     /// A message above this is not looked at.
     pub message_bytes_max: usize,
-    /// By so much an event may be ahead of the server's clock.
-    pub clock_ahead_max: Duration,
+    /// By so much the time of an event may be apart from the server's.
+    pub clock_apart_max: Duration,
     /// Seconds for which the stream must be gone, or have lost its end, before the log begins anew: a server that is about to lose its lead may
     /// be behind for some.
     pub doubt_s: u32,
@@ -104,7 +105,7 @@ impl Default for NatsLimits {
             hand_on_patience: Duration::from_secs(2),
             fetches_max: 64,
             message_bytes_max: 4 * 1024 * 1024,
-            clock_ahead_max: Duration::from_mins(1),
+            clock_apart_max: Duration::from_mins(1),
             doubt_s: 15,
         }
     }
@@ -203,8 +204,18 @@ struct Shared {
     junk: AtomicU64,
     /// Whether it is unclear which log this is.
     doubtful: AtomicBool,
+    /// Whether it is certain that this is another log, though it has the epoch of ours.
+    estranged: AtomicBool,
+    /// Wakes the guard before its time.
+    alarm: Notify,
+    /// How often a consumer sent nothing though there was something.
+    stalled: watch::Sender<u64>,
+    /// The number of the last notice that was taken; `u64::MAX` while nobody follows them.
+    heard: AtomicU64,
     /// How often another log came in the place of ours.
     replaced: watch::Sender<u64>,
+    /// Which of these is being followed.
+    begun: AtomicU64,
     closed: CancellationToken,
     tasks: TaskTracker,
     /// The servers' clock, counted on from when the log was opened.
@@ -247,7 +258,7 @@ fn run(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>,
         Err(error) => return drop(ready.send(Err(OpenError::Settings(format!("no runtime can be started: {error}"))))),
     };
     runtime.block_on(async {
-        let mut events = match Box::pin(begin(settings, retention, limits, hub)).await {
+        let mut events = match Box::pin(open::begin(settings, retention, limits, hub)).await {
             Ok(events) => events,
             Err(error) => return drop(ready.send(Err(error))),
         };
@@ -261,117 +272,6 @@ fn run(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>,
     });
     // What is left has had its time.
     runtime.shutdown_background();
-}
-
-/// Everything up to the moment from which the gateway can serve.
-async fn begin(settings: &Nats, retention: Retention, limits: NatsLimits, hub: Arc<Hub>) -> Result<follow::Events, OpenError> {
-    let link = Link::open(settings).await?;
-    check_server(&link)?;
-    let patience = Instant::now() + link::START_PATIENCE;
-    let streams = loop {
-        match Streams::open(&link, settings, &retention).await {
-            Err(OpenError::NotReady { name, reason }) if Instant::now() < patience => {
-                tracing::info!(stream = name, reason, "the NATS servers are not ready; they are asked again");
-                sleep(Duration::from_millis(500)).await;
-            }
-            opened => break opened?,
-        }
-    };
-    let opened_at = servers_clock(&link, &streams, &settings.stream).await?;
-    let state = streams.events.cached_info().state.clone();
-    let index_limits = IndexLimits {
-        max_age: retention.max_age,
-        max_events_per_user: retention.max_events_per_user,
-        events_max: settings.events_max,
-    };
-    let floor = state.first_sequence.saturating_sub(1);
-    let index = Index::new(streams.epoch, floor, index_limits);
-    let shared = Arc::new(Shared {
-        name: settings.stream.clone(),
-        node: format!("{:016x}", fastrand::u64(..)),
-        link,
-        streams,
-        retention,
-        limits,
-        hub,
-        index: Mutex::new(index),
-        cache: Mutex::new(Cache::new(settings.cache_bytes_max)),
-        flights: Mutex::default(),
-        reached: watch::Sender::new(floor),
-        fetches: Semaphore::new(limits.fetches_max),
-        publishing: Arc::new(Semaphore::new(retention.publish_queue_max.clamp(1, Semaphore::MAX_PERMITS))),
-        turns: Semaphore::new(1),
-        presence: Presence::default(),
-        junk: AtomicU64::new(0),
-        doubtful: AtomicBool::new(false),
-        replaced: watch::Sender::new(0),
-        closed: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        clock: Ages::from(opened_at),
-    });
-    let mut events = follow::Events { shared: Arc::clone(&shared), live: false, replaced: 0 };
-    let loaded = loop {
-        let stream = &shared.streams.events;
-        match follow::load(&shared, stream, &mut events, state.last_sequence).await {
-            Ok(loaded) => break loaded,
-            Err(lost @ follow::Lost::Refused(_)) => return Err(OpenError::stream(&settings.stream, &lost)),
-            Err(lost) => tracing::info!(reason = %lost, "reading the log goes on after a stop"),
-        }
-    };
-    events.live = true;
-    shared.index().skip(state.last_sequence);
-    shared.reached.send_replace(state.last_sequence);
-    tell(&shared, settings, loaded);
-    Ok(events)
-}
-
-/// What an operator wants to know of the log that was found.
-fn tell(shared: &Shared, settings: &Nats, loaded: u64) {
-    let server = shared.link.client.server_info();
-    let head = shared.index().head();
-    tracing::info!(
-        server = server.server_name,
-        version = server.version,
-        stream = settings.stream,
-        replicas = settings.replicas,
-        atomic_batches = shared.streams.is_atomic,
-        events = loaded,
-        %head,
-        "the log in NATS is open"
-    );
-    if settings.replicas == 1 {
-        tracing::warn!("the stream is kept on one server: what is acknowledged survives its power loss only if it syncs always");
-    }
-}
-
-fn check_server(link: &Link) -> Result<(), OpenError> {
-    let info = link.client.server_info();
-    if !link.client.is_server_compatible(2, 9, 0) {
-        return Err(OpenError::Server(format!("it is version {}, and 2.9 or later is needed", info.version)));
-    }
-    if !info.headers {
-        return Err(OpenError::Server("it does not take headers".to_owned()));
-    }
-    let needed = streams::message_bytes_max(256 * 1024);
-    if info.max_payload < needed {
-        let has = info.max_payload;
-        return Err(OpenError::Server(format!("its max_payload is {has} bytes; {needed} are needed for the largest webhooks")));
-    }
-    Ok(())
-}
-
-/// What time it is on the server, by a message of our own: no request tells it on every version.
-async fn servers_clock(link: &Link, streams: &Streams, name: &str) -> Result<Timestamp, OpenError> {
-    let failed = |error: &dyn fmt::Display| OpenError::stream(name, error);
-    let subject = format!("{name}.c.hello");
-    let sent = link.jetstream.send_publish(subject, PublishMessage::build()).await.map_err(|e| failed(&e))?;
-    let seq = sent.await.map_err(|e| failed(&e))?.sequence;
-    let message = match streams.control.get_raw_message(seq).await {
-        Ok(message) => message,
-        // Another gateway said hello in between, and only the last one is kept: that was just now as well.
-        Err(_) => streams.control.get_last_raw_message_by_subject(&format!("{name}.c.hello")).await.map_err(|e| failed(&e))?,
-    };
-    Ok(Timestamp(follow::millis(message.time.unix_timestamp_nanos())))
 }
 
 impl Shared {

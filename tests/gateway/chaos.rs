@@ -13,6 +13,7 @@
 //! A day fails if it exercised nothing: every fault that it plans has to have happened. The seed decides the plan (who, what, in which
 //! order); when the operating system schedules whom is not ours to replay.
 
+mod bus;
 mod client;
 mod clock;
 mod cluster;
@@ -20,6 +21,8 @@ mod crowd;
 mod deaths;
 mod disk;
 mod drain;
+mod gateways;
+mod hearing;
 mod histories;
 mod ill;
 mod ledger;

@@ -137,7 +137,7 @@ fn open_nats(version: NatsVersion, folder: &Path, retention: Retention, hub: &Ar
     // Tests live in 2027, and nothing may depend on how busy the machine is.
     let patience = Duration::from_mins(1);
     let (publish_patience, hand_on_patience) = (patience, patience);
-    let limits = NatsLimits { clock_ahead_max: DAY * 36_500, publish_patience, hand_on_patience, ..NatsLimits::default() };
+    let limits = NatsLimits { clock_apart_max: DAY * 36_500, publish_patience, hand_on_patience, ..NatsLimits::default() };
     NatsEngine::open(nats_settings(version.shared(), &name), retention, limits, Arc::clone(hub)).unwrap()
 }
 

@@ -33,9 +33,10 @@ impl Shared {
             self.reached.send_replace(seq);
             return;
         };
-        // A sender whose clock runs ahead, or a forger, must not make the others forget what they have.
-        let latest = Timestamp(stored).plus(self.limits.clock_ahead_max);
-        let at = record.at.min(latest);
+        // A sender whose clock runs ahead, or a forger, must not make the others forget what they have; nor may what comes from a machine that was
+        // suspended for a while, and counts on from before, look older than it is.
+        let (stored, apart) = (Timestamp(stored), self.limits.clock_apart_max);
+        let at = record.at.clamp(stored.minus(apart), stored.plus(apart));
         let position = {
             let mut index = self.index();
             let entry = Entry { seq, at, kind: record.kind.clone(), first: record.first };

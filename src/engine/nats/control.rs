@@ -4,18 +4,20 @@
 //! that was cut off hears what it missed, in order, when it is back; one that starts hears the revocations before it serves.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, mpsc::SyncSender},
-    time::Duration,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering, mpsc::SyncSender},
+    time::{Duration, Instant},
 };
 
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream::{self, message::PublishMessage, stream::Info};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Shared,
-    follow::{self, Follower},
+    follow::{self, Follower, Lost},
+    link::START_PATIENCE,
 };
 use crate::{
     auth::revocations::{Revocation, Subject},
@@ -29,7 +31,9 @@ const ONCE_KEPT: Duration = Duration::from_hours(1);
 /// Between rounds of clearing up.
 const SWEEP: Duration = Duration::from_mins(1);
 /// Messages that one round removes.
-const SWEEP_MAX: usize = 200;
+const SWEEP_MAX: usize = 5_000;
+/// Between attempts to read the past.
+const RETRY: Duration = Duration::from_millis(250);
 const VERSION: u32 = 1;
 /// Longer is no notice: a `jti` has 1 KiB at most, a user key 256 bytes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -105,15 +109,21 @@ impl What {
     }
 }
 
+/// What may be removed from the stream, by its subject: when, and up to which number. As much as there are subjects in the stream.
+type Useless = Arc<Mutex<HashMap<String, (Timestamp, u64)>>>;
+
 /// The one who follows the notices.
 struct Notices {
     shared: Arc<Shared>,
     listener: Listener,
     taken: u64,
+    /// When the stream was made, in ns since 1970: another one begins to count anew.
+    created: Option<i128>,
+    /// When the latest notice was stored, in ns since 1970: what was done once is not done again if the stream has to be read again.
+    latest: i128,
     /// Whether this gateway serves already: what was done once before that is over.
     live: bool,
-    /// What may be removed from the stream, and when.
-    useless: VecDeque<(Timestamp, u64, String)>,
+    useless: Useless,
 }
 
 impl Follower for Notices {
@@ -121,8 +131,22 @@ impl Follower for Notices {
         self.taken
     }
 
-    fn take(&mut self, seq: u64, message: &jetstream::Message, _: u64) {
+    fn meet(&mut self, stream: &Info) -> Result<(), Lost> {
+        let created = stream.created.unix_timestamp_nanos();
+        if self.created.replace(created).is_none_or(|known| known == created) {
+            return Ok(());
+        }
+        tracing::warn!(stream = stream.config.name, "the notices begin anew: their stream is another one");
+        self.taken = 0;
+        self.useless().clear();
+        Err(Lost::Strange)
+    }
+
+    fn take(&mut self, seq: u64, message: &jetstream::Message, stored: i128, _: u64) {
         self.taken = seq;
+        self.shared.heard.store(seq, Ordering::Release);
+        let is_news = self.live && stored > self.latest;
+        self.latest = self.latest.max(stored);
         // How this gateway asks what time it is.
         if message.payload.is_empty() {
             return;
@@ -132,27 +156,30 @@ impl Follower for Notices {
         let Some(Message { node, what, .. }) = is_small.then(|| read(&message.payload)).flatten() else {
             return self.shared.pass_over(seq, message.payload.len(), "notice");
         };
-        let stored =
-            message.info().map(|info| Timestamp(follow::millis(info.published.unix_timestamp_nanos()))).unwrap_or_default();
-        self.useless.push_back((what.useless_at(stored), seq, message.subject.to_string()));
+        let useless_at = what.useless_at(Timestamp(follow::millis(stored)));
+        self.useless().insert(message.subject.to_string(), (useless_at, seq));
         let Some(notice) = what.notice() else {
             return self.shared.pass_over(seq, message.payload.len(), "notice");
         };
         let own = node == self.shared.node;
         match notice {
             Notice::Revoke(_) | Notice::Forget(_) if !(own && self.live) => (self.listener)(notice),
-            Notice::Disconnect(user) if self.live && !own => {
+            Notice::Disconnect(user) if is_news && !own => {
                 for member in self.shared.hub.members_of(&user).iter().filter(|member| member.carrier().is_some()) {
                     member.close(CloseCode::TokenRevoked.into());
                 }
             }
-            Notice::Again(seq) if self.live && !own => self.again(seq),
+            Notice::Again(seq) if is_news && !own => self.again(seq),
             _ => {}
         }
     }
 }
 
 impl Notices {
+    fn useless(&self) -> MutexGuard<'_, HashMap<String, (Timestamp, u64)>> {
+        self.useless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends an event once more to whom it concerns here.
     fn again(&self, seq: u64) {
         let shared = Arc::clone(&self.shared);
@@ -164,20 +191,30 @@ impl Notices {
             }
         });
     }
+}
 
-    /// Removes from the stream what nobody needs any more. Every gateway does: who comes second finds nothing.
-    async fn sweep(shared: &Shared, useless: &mut VecDeque<(Timestamp, u64, String)>) {
+/// Removes from the stream what nobody needs any more, until the engine is closed. Every gateway does: who comes second finds nothing.
+async fn sweep(shared: Arc<Shared>, useless: Useless) {
+    loop {
+        tokio::select! {
+            () = sleep(SWEEP) => {}
+            () = shared.closed.cancelled() => return,
+        }
         let now = shared.now();
-        for _ in 0..useless.len().min(SWEEP_MAX) {
-            let Some((at, seq, subject)) = useless.pop_front() else { return };
-            if at > now {
-                useless.push_back((at, seq, subject));
-                continue;
-            }
+        let is_ripe = |(_, (at, _)): &(&String, &(Timestamp, u64))| *at <= now;
+        let known = |useless: &HashMap<String, (Timestamp, u64)>| {
+            useless.iter().filter(is_ripe).take(SWEEP_MAX).map(|(subject, (_, seq))| (subject.clone(), *seq)).collect::<Vec<_>>()
+        };
+        let ripe = known(&useless.lock().unwrap_or_else(PoisonError::into_inner));
+        for (subject, seq) in ripe {
             // Up to this one: what was said of the same since is another matter.
-            if let Err(error) = shared.streams.control.purge().filter(subject).sequence(seq + 1).await {
+            if let Err(error) = shared.streams.control.purge().filter(subject.as_str()).sequence(seq + 1).await {
                 tracing::warn!(%error, "an old notice could not be removed");
-                return;
+                break;
+            }
+            let mut useless = useless.lock().unwrap_or_else(PoisonError::into_inner);
+            if useless.get(&subject).is_some_and(|(_, latest)| *latest == seq) {
+                useless.remove(&subject);
             }
         }
     }
@@ -186,8 +223,21 @@ impl Notices {
 /// Follows the notices until the engine is closed; says when those of the past are known.
 pub(super) async fn follow_notices(shared: Arc<Shared>, listener: Listener, known: SyncSender<Result<(), EngineError>>) {
     let stream = shared.streams.control.clone();
-    let mut notices = Notices { shared: Arc::clone(&shared), listener, taken: 0, live: false, useless: VecDeque::new() };
-    let loaded = follow::load(&shared, &stream, &mut notices, u64::MAX).await;
+    let useless = Useless::default();
+    let (shared_too, useless_too) = (Arc::clone(&shared), Arc::clone(&useless));
+    let mut notices =
+        Notices { shared: shared_too, listener, taken: 0, created: None, latest: i128::MIN, live: false, useless: useless_too };
+    let until = Instant::now() + START_PATIENCE;
+    let loaded = loop {
+        match follow::load(&shared, &stream, &mut notices, u64::MAX).await {
+            // The servers may be about to find a new leader just now.
+            Err(lost) if Instant::now() < until => {
+                tracing::info!(reason = %lost, "reading the notices goes on after a stop");
+                sleep(RETRY).await;
+            }
+            loaded => break loaded,
+        }
+    };
     let is_known = loaded.is_ok();
     // Whoever waited may have left; then nobody follows.
     let told = known.send(loaded.map(drop).map_err(|error| EngineError::Unavailable(error.to_string())));
@@ -195,15 +245,10 @@ pub(super) async fn follow_notices(shared: Arc<Shared>, listener: Listener, know
         return;
     }
     notices.live = true;
-    loop {
-        let mut useless = std::mem::take(&mut notices.useless);
-        Notices::sweep(&shared, &mut useless).await;
-        notices.useless.append(&mut useless);
-        tokio::select! {
-            () = follow::follow(&shared, &stream, &mut notices) => return,
-            () = tokio::time::sleep(SWEEP) => {}
-        }
-    }
+    shared.heard.store(notices.taken, Ordering::Release);
+    // Beside the following, which is not to wait for it.
+    shared.tasks.spawn(sweep(Arc::clone(&shared), useless));
+    follow::follow(&shared, &stream, &mut notices).await;
 }
 
 impl Shared {

@@ -2,10 +2,13 @@
 //!
 //! One consumer of its own for each gateway, without acknowledgements: the server pushes, and its numbers tell whether anything is missing on the
 //! way. Whatever is suspicious (a number too many, silence, a connection that was made anew, bytes that make no sense) has one remedy: a new
-//! consumer after the last message that was taken. So joining before replaying stays exact: what the head has reached has been handed on.
+//! consumer. So joining before replaying stays exact: what the head has reached has been handed on.
+//!
+//! A new consumer begins with the last message that was taken, not after it: if that one is another now, so is the stream, whatever its name and
+//! its numbers say (a server lost its end and has grown past it again; an operator brought back an old one).
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,13 +17,13 @@ use async_nats::{
     jetstream::{
         self,
         consumer::{AckPolicy, DeliverPolicy, push},
-        stream::Stream,
+        stream::{Info, Stream},
     },
 };
 use futures_util::StreamExt as _;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Shared;
+use super::{Shared, streams};
 
 /// An idle server says so this often.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -44,6 +47,10 @@ pub(super) enum Lost {
     Reconnected,
     #[error("the log was replaced")]
     Replaced,
+    #[error("the stream has more, and nothing of it came")]
+    Stalled,
+    #[error("this is another stream than the one that was followed")]
+    Strange,
     #[error("the subscription ended")]
     Ended,
     #[error("{0}")]
@@ -55,10 +62,19 @@ pub(super) trait Follower: Send {
     /// The number of the last message that was taken.
     fn taken(&self) -> u64;
 
-    /// Takes the message at `seq`, which is above the last. `pending` more are in the stream.
-    fn take(&mut self, seq: u64, message: &jetstream::Message, pending: u64);
+    /// Looks at the stream as it is when a consumer of it begins.
+    fn meet(&mut self, stream: &Info) -> Result<(), Lost>;
 
-    /// Another log stands where the one of before was; `pending` messages of it are there already.
+    /// Takes the message at `seq`, which is above the last, and which the server stored at `stored`, in ns since 1970. `pending` more are in
+    /// the stream.
+    fn take(&mut self, seq: u64, message: &jetstream::Message, stored: i128, pending: u64);
+
+    /// Takes notice of a message at `seq` that was taken before.
+    fn know(&mut self, _seq: u64, _stored: i128, _pending: u64) -> Result<(), Lost> {
+        Ok(())
+    }
+
+    /// A consumer begins that has `pending` messages.
     fn begin_again(&mut self, _pending: u64) {}
 }
 
@@ -78,7 +94,7 @@ pub(super) async fn follow(shared: &Shared, stream: &Stream, follower: &mut impl
             () = shared.closed.cancelled() => return,
         };
         tracing::info!(reason = %lost, after = follower.taken(), "following the stream anew");
-        if !matches!(lost, Lost::Reconnected | Lost::Hole | Lost::Replaced) {
+        if !matches!(lost, Lost::Reconnected | Lost::Hole | Lost::Replaced | Lost::Stalled) {
             sleep(RETRY).await;
         }
     }
@@ -86,7 +102,7 @@ pub(super) async fn follow(shared: &Shared, stream: &Stream, follower: &mut impl
 
 /// Takes every message up to `upto`, or up to the newest there is, and says how many.
 pub(super) async fn load(shared: &Shared, stream: &Stream, follower: &mut impl Follower, upto: u64) -> Result<u64, Lost> {
-    let (mut tail, mut pending) = Tail::open(shared, stream, follower.taken() + 1).await?;
+    let (mut tail, mut pending) = Tail::open(shared, stream, follower).await?;
     let (mut loaded, mut told) = (0, Instant::now());
     while pending > 0 && follower.taken() < upto {
         let Some(message) = tokio::time::timeout(SILENCE_MAX, tail.subscriber.next()).await.map_err(|_| Lost::Silent)? else {
@@ -106,8 +122,8 @@ pub(super) async fn load(shared: &Shared, stream: &Stream, follower: &mut impl F
 async fn attempt(shared: &Shared, stream: &Stream, follower: &mut impl Follower) -> Lost {
     let mut connected = shared.link.connected.clone();
     connected.mark_unchanged();
-    let mut replaced = shared.replaced.subscribe();
-    let (mut tail, pending) = match Tail::open(shared, stream, follower.taken() + 1).await {
+    let (mut replaced, mut stalled) = (shared.replaced.subscribe(), shared.stalled.subscribe());
+    let (mut tail, pending) = match Tail::open(shared, stream, follower).await {
         Ok(opened) => opened,
         Err(lost) => return lost,
     };
@@ -120,6 +136,7 @@ async fn attempt(shared: &Shared, stream: &Stream, follower: &mut impl Follower)
             biased;
             _ = replaced.changed() => return Lost::Replaced,
             _ = connected.changed() => return Lost::Reconnected,
+            _ = stalled.changed() => return Lost::Stalled,
             message = tail.subscriber.next() => {
                 let Some(message) = message else { return Lost::Ended };
                 if let Err(lost) = tail.take(shared, message, follower).await {
@@ -136,15 +153,15 @@ async fn attempt(shared: &Shared, stream: &Stream, follower: &mut impl Follower)
 }
 
 impl Tail {
-    /// A consumer that begins at the message `from`, and how many messages it has before it.
-    async fn open(shared: &Shared, stream: &Stream, from: u64) -> Result<(Self, u64), Lost> {
+    /// A consumer that begins at the last message that was taken, and how many messages it has before it.
+    async fn open(shared: &Shared, stream: &Stream, follower: &mut impl Follower) -> Result<(Self, u64), Lost> {
         let refused = |error: &dyn std::fmt::Display| Lost::Refused(error.to_string());
         let inbox = shared.link.client.new_inbox();
         // Listened to before the server is asked to send: on one connection the order holds.
         let subscriber = shared.link.client.subscribe(inbox.clone()).await.map_err(|e| refused(&e))?;
         let config = push::Config {
             deliver_subject: inbox,
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: follower.taken().max(1) },
             ack_policy: AckPolicy::None,
             flow_control: true,
             idle_heartbeat: HEARTBEAT,
@@ -154,6 +171,9 @@ impl Tail {
             ..push::Config::default()
         };
         let consumer = stream.create_consumer(config).await.map_err(|e| refused(&e))?;
+        // Only now: a stream that comes in the place of this one ends its consumers.
+        let name = &stream.cached_info().config.name;
+        follower.meet(shared.link.jetstream.get_stream(name).await.map_err(|e| refused(&e))?.cached_info())?;
         let pending = consumer.cached_info().num_pending;
         Ok((Self { subscriber, sent: 0, heard: Instant::now() }, pending))
     }
@@ -166,14 +186,17 @@ impl Tail {
         }
         let message = jetstream::Message { message, context: shared.link.jetstream.clone() };
         // Only the server knows where we listen, so this is damage; and damage is a hole.
-        let (seq, sent, pending) =
-            message.info().map(|i| (i.stream_sequence, i.consumer_sequence, i.pending)).map_err(|_| Lost::Hole)?;
+        let told =
+            message.info().map(|i| (i.stream_sequence, i.consumer_sequence, i.pending, i.published.unix_timestamp_nanos()));
+        let (seq, sent, pending, stored) = told.map_err(|_| Lost::Hole)?;
         if sent != self.sent + 1 {
             return Err(Lost::Hole);
         }
         self.sent = sent;
         if seq > follower.taken() {
-            follower.take(seq, &message, pending);
+            follower.take(seq, &message, stored, pending);
+        } else {
+            follower.know(seq, stored, pending)?;
         }
         Ok(Some(pending))
     }
@@ -203,12 +226,25 @@ pub(super) struct Events {
     /// Whether the past has been read, so that what comes is news.
     pub(super) live: bool,
     /// How often the log had been replaced when the past was begun.
-    pub(super) replaced: u64,
+    replaced: u64,
+    /// The last message that was taken: its number, and when the server stored it, in ns since 1970. No other has both.
+    last: (u64, i128),
 }
 
 impl Follower for Events {
     fn taken(&self) -> u64 {
         self.shared.index().head().seq
+    }
+
+    fn meet(&mut self, stream: &Info) -> Result<(), Lost> {
+        let epoch = self.shared.index().head().epoch;
+        match streams::epoch_of(stream) {
+            Some(found) if found == epoch => return Ok(()),
+            // The guard knows what to do, and is to do it before anything is taken for ours.
+            Some(_) => self.shared.alarm.notify_one(),
+            None => {}
+        }
+        Err(Lost::Strange)
     }
 
     fn begin_again(&mut self, pending: u64) {
@@ -217,20 +253,36 @@ impl Follower for Events {
             return self.past_is_read(pending);
         }
         // Of an empty log nobody can have missed anything since.
-        (self.replaced, self.live) = (replaced, pending == 0);
+        (self.replaced, self.live, self.last) = (replaced, pending == 0, (0, 0));
+        self.shared.begun.store(replaced, Ordering::Release);
+        self.shared.doubt(false);
     }
 
-    fn take(&mut self, seq: u64, message: &jetstream::Message, pending: u64) {
+    fn take(&mut self, seq: u64, message: &jetstream::Message, stored: i128, pending: u64) {
         if self.live && seq > self.taken() + 1 {
             self.shared.miss(seq - 1);
         }
-        let stored = message.info().map(|info| millis(info.published.unix_timestamp_nanos())).unwrap_or_default();
-        self.shared.take(seq, &message.payload, stored, self.live);
+        self.last = (seq, stored);
+        self.shared.take(seq, &message.payload, millis(stored), self.live);
         self.past_is_read(pending);
+    }
+
+    fn know(&mut self, seq: u64, stored: i128, pending: u64) -> Result<(), Lost> {
+        if seq == self.last.0 && stored != self.last.1 {
+            self.shared.estrange("the last message that was read is another now");
+            return Err(Lost::Strange);
+        }
+        self.past_is_read(pending);
+        Ok(())
     }
 }
 
 impl Events {
+    /// Who has read nothing yet.
+    pub(super) fn of_the_past(shared: Arc<Shared>) -> Self {
+        Self { shared, live: false, replaced: 0, last: (0, 0) }
+    }
+
     /// Who came while the past of another log was read has heard nothing of it, and begins anew.
     fn past_is_read(&mut self, pending: u64) {
         if !self.live && pending == 0 && self.replaced > 0 {

@@ -58,6 +58,8 @@ pub(super) struct Index {
     ages: VecDeque<(u64, Timestamp)>,
     seen: HashMap<[u8; 16], First>,
     seen_by_until: BTreeSet<(Timestamp, [u8; 16])>,
+    /// The same by their numbers: what is remembered of repetitions is at most as much as of events.
+    firsts: VecDeque<(u64, [u8; 16])>,
     kinds: HashSet<Arc<EventType>>,
     /// The latest moment that anybody told: ages are counted by it, so that a clock that is set back does no harm.
     clock: Timestamp,
@@ -104,6 +106,7 @@ impl Index {
             ages: VecDeque::new(),
             seen: HashMap::new(),
             seen_by_until: BTreeSet::new(),
+            firsts: VecDeque::new(),
             kinds: HashSet::new(),
             clock: Timestamp(0),
         }
@@ -194,6 +197,16 @@ impl Index {
             self.seen_by_until.remove(&(earlier.until, key));
         }
         self.seen_by_until.insert((first.until, key));
+        self.firsts.push_back((first.seq, key));
+        if self.firsts.len() > self.limits.events_max {
+            let oldest = self.firsts.pop_front();
+            if let Some((seq, key)) = oldest
+                && let Some(first) = self.seen.get(&key).copied().filter(|first| first.seq == seq)
+            {
+                self.seen.remove(&key);
+                self.seen_by_until.remove(&(first.until, key));
+            }
+        }
     }
 
     /// What is remembered under a de-duplication key.
@@ -215,6 +228,23 @@ impl Index {
                 self.emptied.push_back((row.seq, hash));
             }
         }
+        // Keys without an event are not to outnumber the events: the oldest are forgotten, and with them what cursors of before may resume.
+        if let Some((seq, _)) =
+            self.emptied.len().checked_sub(self.limits.events_max).and_then(|over| self.emptied.get(over.checked_sub(1)?))
+        {
+            self.floor = self.floor.max(*seq);
+            self.forget_emptied();
+        }
+    }
+
+    /// Forgets the keys that have had no event since before every cursor that may resume.
+    fn forget_emptied(&mut self) {
+        while let Some((_, hash)) = self.emptied.front().filter(|(seq, _)| *seq <= self.floor).copied() {
+            self.emptied.pop_front();
+            if self.lists.get(&hash).is_some_and(|list| list.seqs.is_empty() && list.mark <= self.floor) {
+                self.lists.remove(&hash);
+            }
+        }
     }
 
     /// Applies retention by age as of `now`.
@@ -232,17 +262,15 @@ impl Index {
             self.floor = self.floor.max(*seq);
             self.ages.pop_front();
         }
-        while let Some((_, hash)) = self.emptied.front().filter(|(seq, _)| *seq <= self.floor).copied() {
-            self.emptied.pop_front();
-            if self.lists.get(&hash).is_some_and(|list| list.seqs.is_empty() && list.mark <= self.floor) {
-                self.lists.remove(&hash);
-            }
-        }
+        self.forget_emptied();
         let limit = self.clock.minus(NAMES_KEPT);
         while self.seen_by_until.first().is_some_and(|(until, _)| *until < limit) {
             if let Some((_, key)) = self.seen_by_until.pop_first() {
                 self.seen.remove(&key);
             }
+        }
+        while self.firsts.front().is_some_and(|(seq, key)| self.seen.get(key).is_none_or(|first| first.seq != *seq)) {
+            self.firsts.pop_front();
         }
     }
 
@@ -294,3 +322,6 @@ impl Index {
         self.limits
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,12 @@
 //! The connection to the servers, and what it is allowed to take for granted: a cut is noticed within seconds, whichever way it comes.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream::context::Context};
-use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
-use super::OpenError;
-use crate::config::{Login, Nats};
+use super::{OpenError, login};
+use crate::config::Nats;
 
 /// To reach one server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,7 +34,7 @@ impl Link {
     /// Connects, or says why it cannot. From then on the connection mends itself.
     pub(super) async fn open(settings: &Nats) -> Result<Self, OpenError> {
         let (count, connected) = watch::channel(0_u64);
-        let options = login(settings)?.event_callback(move |event| {
+        let options = login::identify(timed(), settings)?.event_callback(move |event| {
             let count = count.clone();
             async move { note(&event, &count) }
         });
@@ -44,7 +43,7 @@ impl Link {
         let connecting = tokio::time::timeout(START_PATIENCE, options.connect(servers));
         let client = match connecting.await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(OpenError::unreachable(settings, &error)),
+            Ok(Err(error)) => return Err(OpenError::unreachable(settings, &login::refusal(settings, &error))),
             Err(_) => return Err(OpenError::unreachable(settings, &"none of them answered")),
         };
         let jetstream = async_nats::jetstream::ContextBuilder::new().timeout(ANSWER_TIMEOUT).ack_timeout(ANSWER_TIMEOUT);
@@ -71,8 +70,8 @@ fn note(event: &Event, count: &watch::Sender<u64>) {
     }
 }
 
-fn login(settings: &Nats) -> Result<ConnectOptions, OpenError> {
-    let mut options = ConnectOptions::new()
+fn timed() -> ConnectOptions {
+    ConnectOptions::new()
         .name("claimr-relay")
         .connection_timeout(CONNECT_TIMEOUT)
         .request_timeout(Some(ANSWER_TIMEOUT))
@@ -82,23 +81,5 @@ fn login(settings: &Nats) -> Result<ConnectOptions, OpenError> {
             let delay = Duration::from_millis(50) * u32::try_from(attempts).unwrap_or(u32::MAX).min(20);
             // Not all gateways in the same moment.
             delay.min(RECONNECT_DELAY_MAX).mul_f64(0.5 + fastrand::f64() / 2.0)
-        });
-    options = match &settings.login {
-        Login::Anonymous => options,
-        Login::Credentials(text) => {
-            let refused =
-                |_: io::Error| OpenError::Settings("store.nats.credentials is not the text of a .creds file".to_owned());
-            options.credentials(text.expose_secret()).map_err(refused)?
-        }
-        Login::Nkey(seed) => options.nkey(seed.expose_secret().to_owned()),
-        Login::Token(token) => options.token(token.expose_secret().to_owned()),
-        Login::User { user, password } => options.user_and_password(user.clone(), password.expose_secret().to_owned()),
-    };
-    if let Some(ca) = &settings.tls.ca {
-        options = options.add_root_certificates(ca.clone());
-    }
-    if let Some((certificate, key)) = &settings.tls.client {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
-    }
-    Ok(options.require_tls(settings.tls.required))
+        })
 }

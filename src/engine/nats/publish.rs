@@ -33,7 +33,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Shared, apply::Flight, record};
 use crate::{
     engine::{PublishError, Receipt, Repetition, Stored, first::First},
-    event::{Delivery, Draft, UserKey},
+    event::{Delivery, Draft, Position, UserKey},
 };
 
 /// How often a message is named anew because the server has one of that name whose window is over. Once is what happens in practice.
@@ -90,15 +90,20 @@ impl Shared {
         let _flights = Flights { shared: &self, senders: passengers.iter().map(|passenger| passenger.sender).collect() };
         let mut may_batch = self.streams.is_atomic;
         // Where they cannot go as one, no other such delivery of this gateway comes between them.
+        let deadline = Instant::now() + self.limits.publish_patience;
         let _turn = match passengers.len() {
-            2.. if !may_batch => Some(self.turns.acquire().await.map_err(|_| PublishError::Closed)?),
+            // Those who wait do so within their own time, not one after the other within everybody's.
+            2.. if !may_batch => match timeout(self.limits.publish_patience, self.turns.acquire()).await {
+                Ok(turn) => Some(turn.map_err(|_| PublishError::Closed)?),
+                Err(_) => return Err(PublishError::Unavailable("earlier deliveries are still on their way".to_owned())),
+            },
             _ => None,
         };
-        let deadline = Instant::now() + self.limits.publish_patience;
+        let head = self.index().head();
         for _ in 0..passengers.len() + NAMES_MAX {
             let outgoing = self.plan(&mut passengers, delivery.received, may_batch);
             match outgoing.as_slice() {
-                [] => return Ok(Self::receipt(&passengers)),
+                [] => return self.receipt(&passengers, head),
                 [out] => self.send_until_stored(&mut passengers[out.passenger], out, deadline).await?,
                 // What a batch refuses, one by one says why.
                 batch => may_batch = self.batch(&mut passengers, batch).await.is_ok(),
@@ -256,9 +261,19 @@ impl Shared {
         Stored { position: self.index().position(seq), repetition: None }
     }
 
-    fn receipt(passengers: &[Passenger<'_>]) -> Receipt {
+    /// What became of the delivery, which was begun when the log stood at `head`.
+    fn receipt(&self, passengers: &[Passenger<'_>], head: Position) -> Result<Receipt, PublishError> {
         let settled = passengers.iter().filter_map(|passenger| passenger.settled);
-        let (events, connections): (Vec<_>, Vec<_>) = settled.unzip();
-        Receipt { events, connections: connections.iter().sum() }
+        let (events, connections): (Vec<Stored>, Vec<_>) = settled.unzip();
+        // New events have new numbers. If not, others had them before, and the log is not the one that it was.
+        let is_strange = |stored: &Stored| stored.repetition.is_none() && stored.position.seq <= head.seq;
+        let is_ours = self.index().head().epoch == head.epoch;
+        if is_ours && events.iter().any(is_strange) {
+            self.estrange("a new event was given an old number");
+        } else if is_ours {
+            return Ok(Receipt { events, connections: connections.iter().sum() });
+        }
+        // What was stored may be gone with the log of before. If it is not, the sender's retry is a repetition.
+        Err(PublishError::Unavailable("the log was replaced meanwhile".to_owned()))
     }
 }

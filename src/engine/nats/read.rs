@@ -68,6 +68,10 @@ impl Shared {
         };
         let messages = stream::iter(readable).map(|seq| async move { Ok((seq, self.message(seq).await?)) });
         let messages: Vec<(u64, Option<Bytes>)> = messages.buffered(FETCHES_PER_PAGE).try_collect().await?;
+        if self.index().head().epoch != origin.epoch {
+            // What stands there now is of another log.
+            return Err(EngineError::Unavailable("the log was replaced meanwhile".to_owned()));
+        }
         let frame = |(seq, message): (u64, Option<Bytes>)| {
             let message = message?;
             let position = crate::event::Position { seq, ..origin };

@@ -107,7 +107,9 @@ impl NatsServer {
         let routes = [(); 3].map(|()| free_address());
         let listed = routes.map(|route| format!("nats://{route}")).join(",");
         let server = |(number, route): (usize, &SocketAddr)| {
-            let more = format!("server_name: n{number}\ncluster {{ name: tests, listen: \"{route}\", routes: [{listed}] }}\n");
+            // Nobody is told of the others: tests put ways between gateways and servers that are to be the only ones.
+            let cluster = format!("name: tests, listen: \"{route}\", routes: [{listed}], no_advertise: true");
+            let more = format!("server_name: n{number}\ncluster {{ {cluster} }}\n");
             Self::with(version, free_address(), &more)
         };
         routes.iter().enumerate().map(server).collect()
