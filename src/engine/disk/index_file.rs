@@ -107,8 +107,10 @@ impl IndexFile {
         let (marks, _) = table(marks, Mark::BYTES)?;
         let (seen, _) = table(seen, SeenEntry::BYTES)?;
         let (_, letters) = table(letters, LetterRow::BYTES)?;
-        let letters =
-            letters.chunks_exact(LetterRow::BYTES).map(|bytes| LetterRow::read(&mut Reader(bytes))).collect::<Option<Vec<_>>>()?;
+        let letters = letters
+            .chunks_exact(LetterRow::BYTES)
+            .map(|bytes| LetterRow::read(&mut Reader(bytes)))
+            .collect::<Option<Vec<_>>>()?;
         // A checksum may be right around anything. What cannot be true of the segment is made again from it.
         let events = events.chunks_exact(Row::BYTES).map(|bytes| Some(Row::read(&mut Reader(bytes))?.place));
         let mut places = events.chain(letters.iter().map(|letter| Some(letter.place)));

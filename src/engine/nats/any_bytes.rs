@@ -70,8 +70,7 @@ fn is_written_alike(record: &Record<'_>, bytes: &[u8], keys: impl Iterator<Item 
         return;
     }
     let dedupe = record.first.map(|(key, first)| Dedupe { key, digest: first.digest, window: first.until.since(record.at) });
-    let audiences =
-        record.views().zip(keys).map(|(view, keys)| Audience { keys, members: view.members.to_owned() }).collect();
+    let audiences = record.views().zip(keys).map(|(view, keys)| Audience { keys, members: view.members.to_owned() }).collect();
     let draft = Draft { kind: record.kind.clone(), at: record.at, audiences, dedupe };
     assert_eq!(record::encode(&draft, record.sender, record.age_us), bytes, "it is written in another way than it was read");
 }

@@ -57,6 +57,11 @@ impl Presence {
 
     /// Takes a word; says whether it is from a gateway that was not known. `None`: it is not what a gateway of this release says.
     pub(super) fn hear(&self, message: &[u8], own: u64) -> Option<bool> {
+        self.hear_of(message, own, USERS_MAX)
+    }
+
+    /// The same, with as many users at most.
+    fn hear_of(&self, message: &[u8], own: u64, users_max: usize) -> Option<bool> {
         let mut read = message;
         let (head, _) = read.split_at_checked(HEAD_BYTES)?;
         if head[..4] != MAGIC || head[HEAD_BYTES - 1] > 1 {
@@ -76,7 +81,7 @@ impl Presence {
             return None;
         }
         let known: usize = peers.values().map(|peer| peer.users.len()).sum();
-        if known + read.len() / USER_BYTES > USERS_MAX {
+        if known + read.len() / USER_BYTES > users_max {
             return None;
         }
         let is_new = !peers.contains_key(&node);
@@ -218,16 +223,15 @@ mod tests {
     #[test]
     fn a_flood_of_invented_users_ends_at_a_bound_and_takes_no_more_memory() {
         let presence = Presence::default();
-        let users = |from: u64| (from..).take(USERS_PER_MESSAGE).map(|user| (user, 1)).collect::<Vec<_>>();
-        let most = USERS_MAX / USERS_PER_MESSAGE;
-        for i in 0..most as u64 {
-            let users = users(i * USERS_PER_MESSAGE as u64);
-            assert!(presence.hear(&message(i % 4, 1, false, &users), 9).is_some(), "message {i}");
+        let hear = |node, all, users: &[(u64, u16)]| presence.hear_of(&message(node, 1, all, users), 9, 1_000);
+        for i in 0..10 {
+            let users: Vec<_> = (i * 100..(i + 1) * 100).map(|user| (user, 1)).collect();
+            assert!(hear(i % 4, false, &users).is_some(), "message {i}");
         }
-        assert_eq!(presence.hear(&message(0, 1, false, &[(u64::MAX, 1)]), 9), None);
-        // Whoever is there already can still say that they are, and a new account of one of them makes room once the old one is forgotten.
-        assert_eq!(presence.hear(&message(0, 1, false, &[]), 9), Some(false));
-        assert_eq!(presence.hear(&message(0, 1, true, &[]), 9), Some(false));
-        assert_eq!(presence.hear(&message(0, 1, false, &[(u64::MAX, 1)]), 9), Some(false));
+        assert_eq!(hear(0, false, &[(5_000, 1)]), None);
+        // Whoever is known can still say that they are there, or that they have nobody any more, which makes room.
+        assert_eq!(hear(0, false, &[]), Some(false));
+        assert_eq!(hear(0, true, &[]), Some(false));
+        assert_eq!(hear(0, false, &[(5_000, 1)]), Some(false));
     }
 }
