@@ -141,11 +141,8 @@ fn word(bytes: &[u8]) {
     presence.hear(&presence::message(1, 2, true, &[(3, 4)]), 0);
     if presence.hear(bytes, 0).is_some() {
         let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let users = bytes[21..].as_chunks::<10>().0.iter().map(|user| {
-            let [a, b, c, d, e, f, g, h, low, high] = *user;
-            (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u16::from_le_bytes([low, high]))
-        });
-        let users: Vec<_> = users.collect();
+        let users: Vec<_> = (21..bytes.len()).step_by(10).map(|at| (number(at), number(at + 2) >> 48)).collect();
+        let users: Vec<_> = users.iter().map(|(user, count)| (*user, u16::try_from(*count).unwrap_or_default())).collect();
         assert_eq!(presence::message(number(4), number(12), bytes[20] == 1, &users), bytes, "another spelling is taken");
         assert!(presence.of(&user) <= users.iter().map(|(_, count)| usize::from(*count)).sum());
     }
