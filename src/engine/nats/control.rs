@@ -237,3 +237,34 @@ impl Shared {
         sent.await.map(drop).map_err(|e| unavailable(&e))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_that_no_gateway_would_give_is_none() {
+        let notice = |what: &str| {
+            let message = format!(r#"{{"v":1,"node":"a",{what}}}"#);
+            Message::decode(message.as_bytes()).and_then(|message| message.what.notice())
+        };
+        let jti = |bytes: usize| format!(r#""what":"forget_token","jti":"{}""#, "x".repeat(bytes));
+        for good in [r#""what":"disconnect","user":"web3:0xabc""#, r#""what":"again","seq":7"#, &jti(Subject::JTI_BYTES_MAX)] {
+            assert!(notice(good).is_some(), "{good}");
+        }
+        for bad in [
+            r#""what":"disconnect","user":"web3:0xABC""#,
+            r#""what":"disconnect","user":"campaign::x""#,
+            r#""what":"disconnect","user":"42""#,
+            r#""what":"again","seq":-1"#,
+            r#""what":"again","what":"again","seq":7"#,
+            r#""what":"somethingelse""#,
+            &jti(Subject::JTI_BYTES_MAX + 1),
+        ] {
+            assert!(notice(bad).is_none(), "{bad}");
+        }
+        assert!(Message::decode(br#"{"v":2,"node":"a","what":"again","seq":7}"#).is_none(), "a later form");
+        let long = format!(r#"{{"v":1,"node":"{}","what":"again","seq":7}}"#, "a".repeat(MESSAGE_BYTES_MAX));
+        assert!(Message::decode(long.as_bytes()).is_none());
+    }
+}
