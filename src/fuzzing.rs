@@ -34,6 +34,8 @@ targets! {
     cursor => crate::http::any_query;
     /// Segments, records and indexes of the log on disk.
     log_record => crate::engine::disk::any_bytes::check;
+    /// What comes over the bus between gateways: events, notices, words about sessions, dead letters.
+    bus_message => crate::engine::nats::any_bytes::check;
     /// A configuration file and variables.
     configuration => parts_of_a_configuration;
     /// The bytes of an HTTP/1.1 connection: however they are cut, the verdict is the same.

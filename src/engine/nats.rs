@@ -27,6 +27,8 @@
 //!
 //! Everything runs on one thread with a runtime of its own: it is the one that may hand on, and it is not held up by sockets.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod any_bytes;
 mod apply;
 mod control;
 mod follow;

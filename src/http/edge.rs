@@ -4,7 +4,7 @@
 //! request is. (What hyper drops before anybody can see it is refused by the listener.) Whoever sends such a request is told once: the
 //! connection ends with the answer.
 
-use axum::http::{HeaderMap, Request, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header, uri::Authority};
 
 use super::Problem;
 
@@ -23,27 +23,37 @@ pub(super) fn check<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), P
 
 fn check_head<B>(request: &Request<B>, limits: EdgeLimits) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
-    // Only the origin form is served, so path and query are the whole target.
-    let target_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
-    if target_bytes > limits.uri_bytes_max {
+    if target_bytes(uri) > limits.uri_bytes_max {
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", "the request target is longer than the limit"));
     }
     if headers.len() > limits.header_fields_max {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::new(status, "too_many_headers", "the request has more header fields than the limit"));
     }
-    check_host(request.version(), headers)?;
+    check_host(request.version(), uri.authority(), headers)?;
     check_framing(headers)
 }
 
-fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+/// What a target takes: nearly always a path and perhaps a query, but a client may write a whole URL.
+fn target_bytes(uri: &Uri) -> usize {
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    scheme + authority + uri.path().len() + uri.query().map_or(0, |query| query.len() + 1)
+}
+
+/// A host in the target goes before the one in the header (RFC 9112, section 3.2.2), but not everybody in front of us may know that.
+fn check_host(version: Version, in_target: Option<&Authority>, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let plain = |host: &[u8]| !host.is_empty() && host.iter().all(|b| b.is_ascii_graphic() && !b"/?#@\\".contains(b));
+    let same = |host: &HeaderValue| in_target.is_none_or(|t| t.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()));
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if plain(host.as_bytes()) => Ok(()),
+        (Some(host), None) if plain(host.as_bytes()) && same(host) => Ok(()),
         // Health checks of load balancers speak it, and it has no Host.
         (None, _) if version == Version::HTTP_10 => Ok(()),
-        _ => Err(Problem::bad_request("host_invalid", "a request has exactly one Host, and it is a host")),
+        _ => Err(Problem::bad_request(
+            "host_invalid",
+            "a request has exactly one Host, and it is a host, the same as in its target",
+        )),
     }
 }
 

@@ -39,7 +39,7 @@ use crate::{
 
 use handshake::Handshake;
 
-type Parameters = Query<Vec<(String, String)>>;
+pub(super) type Parameters = Query<Vec<(String, String)>>;
 
 pub(super) async fn websocket(
     State(public): State<Arc<Public>>,
@@ -244,10 +244,11 @@ pub(super) fn unauthorized(rejection: Option<Rejection>) -> Problem {
 }
 
 /// A token in a URL ends up in logs, histories and referrers, so it is refused before anything else looks at it.
-fn refuse_token_in_url(query: &[(String, String)]) -> Result<(), Problem> {
+pub(super) fn refuse_token_in_url(query: &[(String, String)]) -> Result<(), Problem> {
     const NAMES: [&str; 6] = ["token", "access_token", "jwt", "id_token", "authorization", "auth"];
-    let in_url =
-        |(name, value): &(String, String)| NAMES.iter().any(|n| name.eq_ignore_ascii_case(n)) || jwt::looks_like_jwt(value);
+    let in_url = |(name, value): &(String, String)| {
+        NAMES.iter().any(|n| name.eq_ignore_ascii_case(n)) || jwt::looks_like_jwt(name) || jwt::looks_like_jwt(value)
+    };
     if query.iter().any(in_url) {
         let message = "a token does not belong in a URL: use Authorization, the WebSocket subprotocol, or a ticket";
         return Err(Problem::bad_request("token_in_url", message));
@@ -297,14 +298,24 @@ impl Offer {
         let offered: Vec<&str> = lines.flat_map(|line| line.to_str().unwrap_or("").split(',').map(str::trim)).collect();
         let mut tokens = offered.iter().filter_map(|p| p.strip_prefix(BEARER_SUBPROTOCOL_PREFIX));
         let token = match (bearer(headers), tokens.next(), tokens.next()) {
+            // It was meant as a token, and is none as it is spelled.
+            _ if offered.iter().any(|p| is_misspelled_token(p)) => Err(CloseCode::TokenRejected.into()),
             (Ok(Some(token)), None, _) | (Ok(None), Some(token), None) => Ok(Some(token.to_owned())),
             (Ok(None), None, _) => Ok(None),
             _ => Err(CloseCode::TokenRejected.into()),
         };
-        let mut protocols = offered.iter().filter(|p| !p.is_empty() && !p.starts_with(BEARER_SUBPROTOCOL_PREFIX));
+        let is_token = |p: &str| p.starts_with(BEARER_SUBPROTOCOL_PREFIX) || is_misspelled_token(p);
+        let mut protocols = offered.iter().filter(|p| !p.is_empty() && !is_token(p));
         let protocol = if offered.contains(&SUBPROTOCOL) { Some(SUBPROTOCOL) } else { protocols.next().copied() };
         Self { protocol: protocol.map(str::to_owned), token }
     }
+}
+
+/// Whether a token was offered as a protocol, but not behind the prefix as it has to be. It must not be echoed: answers are logged, too.
+fn is_misspelled_token(protocol: &str) -> bool {
+    let start = protocol.as_bytes().get(..BEARER_SUBPROTOCOL_PREFIX.len());
+    let is_prefixed = start.is_some_and(|start| start.eq_ignore_ascii_case(BEARER_SUBPROTOCOL_PREFIX.as_bytes()));
+    !protocol.starts_with(BEARER_SUBPROTOCOL_PREFIX) && (is_prefixed || jwt::looks_like_jwt(protocol))
 }
 
 /// Why there is no place for a stream, by who is told how.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
 use super::{
     Problem, Public,
     origin::readable_by,
-    stream::{bearer, unauthorized},
+    stream::{Parameters, bearer, refuse_token_in_url, unauthorized},
 };
 
 #[derive(Serialize)]
@@ -21,8 +21,10 @@ struct Ticket {
     ttl_ms: u64,
 }
 
-pub(super) async fn issue(State(public): State<Arc<Public>>, headers: HeaderMap) -> Result<Response, Response> {
+pub(super) async fn issue(State(public): State<Arc<Public>>, uri: Uri, headers: HeaderMap) -> Result<Response, Response> {
+    let query = Parameters::try_from_uri(&uri).map_err(IntoResponse::into_response)?;
     let origin = public.settings.get().origins.check(&headers).map_err(|problem| readable_by(None, problem))?;
+    refuse_token_in_url(&query).map_err(|problem| readable_by(origin, problem))?;
     let ticket = make(&public, &headers, origin).await.map_err(|problem| readable_by(origin, problem))?;
     let fresh = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok(readable_by(origin, (fresh, axum::Json(ticket))))

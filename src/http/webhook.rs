@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     body::{Body, HttpBody as _},
-    extract::{Extension, Path, Request, State},
+    extract::{Extension, Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -26,10 +26,12 @@ pub(super) struct Target {
 
 pub(super) async fn receive(
     State(public): State<Arc<Public>>,
-    Path(target): Path<Target>,
+    target: Result<Path<Target>, PathRejection>,
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Result<Answer, Problem> {
+    // What is no text is the name of nothing.
+    let Path(target) = target.map_err(|_| Problem::not_found())?;
     let (head, body) = request.into_parts();
     let body = async |bytes_max| {
         let body = tokio::time::timeout(public.read_timeout, collect(body, bytes_max));
@@ -77,7 +79,11 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(unsupported("a Content-Encoding is not taken"));
     }
-    let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let mut lines = headers.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
+    // Of several, each reader may believe another one.
+    let (Some(value), None) = (lines.next(), lines.next()) else {
+        return Err(unsupported("there is to be one Content-Type, application/json"));
+    };
     let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
     let json = essence.split_at_checked(START.len()).is_some_and(|(start, kind)| {
         let suffix = kind.len().checked_sub(b"+json".len()).map(|at| &kind[at..]);

@@ -23,6 +23,7 @@ mod lane;
 mod layering;
 mod life;
 mod nats;
+mod odd_requests;
 mod openapi;
 mod operations;
 mod power_loss;

@@ -240,6 +240,7 @@ async fn streams(relay: &Relay, seen: &mut Seen) {
         ("OPTIONS /v1/sse", "", &[&origin], 204, ""),
         ("OPTIONS /v1/sse", "", &[STRANGER], 403, "origin_not_allowed"),
         ("POST /v1/tickets", "", &[&good], 200, ""),
+        ("POST /v1/tickets", &in_url, &[&good], 400, "token_in_url"),
         ("POST /v1/tickets", "", &[], 401, "token_missing"),
         ("POST /v1/tickets", "", &[&expired], 401, "token_expired"),
         ("POST /v1/tickets", "", &["Authorization: Bearer x"], 401, "token_rejected"),

@@ -191,7 +191,8 @@ fn is_answered(index: &Index, contents: &[u8]) {
         assert!(contents.get(start..end).and_then(record::item).is_some(), "a place where there is no item");
     }
     assert!(tables.rows.windows(2).all(|pair| pair[0].seq < pair[1].seq), "numbers do not ascend");
-    let file = on_file(&IndexFile::encode(&tables, 1), 1).unwrap_or_else(|| panic!("an index that was written is not read"));
+    let file = on_file(&IndexFile::encode(&tables, 1), 1, contents.len());
+    let file = file.unwrap_or_else(|| panic!("an index that was written is not read"));
     asked(&file, &tables);
     let hashes: Vec<KeyHash> = tables.posts.iter().map(|post| post.key).collect();
     for hash in hashes.iter().take(8) {
@@ -206,22 +207,29 @@ fn is_answered(index: &Index, contents: &[u8]) {
 
 /// An index file whose checksum is right whatever else is in it.
 fn index_file(bytes: &[u8]) {
-    let _ = on_file(bytes, 1);
+    // Of a segment that has as many bytes.
+    let segment_bytes = bytes.len() + HEAD_BYTES;
+    let _ = on_file(bytes, 1, segment_bytes);
     let body = bytes.get(24..).unwrap_or(bytes);
     let fixed = [&b"CRLIDX01"[..], &1u64.to_le_bytes(), &xxh3_64(body).to_le_bytes(), body].concat();
-    let Some(file) = on_file(&fixed, 1) else { return };
-    assert!(on_file(&fixed, 2).is_none(), "another segment's index is taken");
+    let Some(file) = on_file(&fixed, 1, segment_bytes) else { return };
+    assert!(on_file(&fixed, 2, segment_bytes).is_none(), "another segment's index is taken");
     let Ok(tables) = file.tables() else { return };
+    let places = tables.rows.iter().map(|row| row.place).chain(tables.letters.iter().map(|letter| letter.place));
+    for place in places {
+        let (start, end) = (place.offset as usize, place.offset as usize + place.bytes as usize);
+        assert!(start >= HEAD_BYTES && end <= segment_bytes, "a place outside of the segment");
+    }
     assert!(tables.rows.len() <= bytes.len() && tables.posts.len() <= bytes.len());
     asked(&file, &tables);
     let _ = IndexFile::encode(&tables, 1);
 }
 
-fn on_file(bytes: &[u8], id: u64) -> Option<IndexFile> {
+fn on_file(bytes: &[u8], id: u64, segment_bytes: usize) -> Option<IndexFile> {
     FILE.with_borrow_mut(|file| {
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(bytes));
         let file = written.and_then(|()| file.try_clone()).unwrap_or_else(|error| panic!("{error}"));
-        IndexFile::parse(file, bytes, id)
+        IndexFile::parse(file, bytes, id, segment_bytes as u64)
     })
 }
 

@@ -9,7 +9,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     index::{LetterRow, Place, Post, Row, Tables},
-    record::{KeyHash, Reader, put_first},
+    record::{ITEM_HEAD, KeyHash, Reader, put_first},
+    segment::HEAD_BYTES,
 };
 use crate::{
     engine::first::First,
@@ -78,17 +79,17 @@ impl IndexFile {
         out
     }
 
-    /// Opens the index of segment `id`; `None` if the file is not that, or damaged.
-    pub(super) fn open(path: &Path, id: u64) -> io::Result<Option<Self>> {
+    /// Opens the index of segment `id`, which has `segment_bytes`; `None` if the file is not that, or damaged.
+    pub(super) fn open(path: &Path, id: u64, segment_bytes: u64) -> io::Result<Option<Self>> {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Self::parse(File::open(path)?, &bytes, id))
+        Ok(Self::parse(File::open(path)?, &bytes, id, segment_bytes))
     }
 
-    pub(super) fn parse(file: File, bytes: &[u8], id: u64) -> Option<Self> {
+    pub(super) fn parse(file: File, bytes: &[u8], id: u64, segment_bytes: u64) -> Option<Self> {
         let mut read = Reader(bytes);
         (read.array()? == MAGIC && read.u64()? == id).then_some(())?;
         (read.u64()? == xxh3_64(read.0)).then_some(())?;
@@ -101,13 +102,19 @@ impl IndexFile {
             let bytes = read.take(count.checked_mul(width)?)?;
             Some((Table { offset, count }, bytes))
         };
-        let (rows, _) = table(rows, Row::BYTES)?;
+        let (rows, events) = table(rows, Row::BYTES)?;
         let (posts, _) = table(posts, Post::BYTES)?;
         let (marks, _) = table(marks, Mark::BYTES)?;
         let (seen, _) = table(seen, SeenEntry::BYTES)?;
         let (_, letters) = table(letters, LetterRow::BYTES)?;
-        let letters =
-            letters.chunks_exact(LetterRow::BYTES).map(|bytes| LetterRow::read(&mut Reader(bytes))).collect::<Option<_>>()?;
+        let letters = letters
+            .chunks_exact(LetterRow::BYTES)
+            .map(|bytes| LetterRow::read(&mut Reader(bytes)))
+            .collect::<Option<Vec<_>>>()?;
+        // A checksum may be right around anything. What cannot be true of the segment is made again from it.
+        let events = events.chunks_exact(Row::BYTES).map(|bytes| Some(Row::read(&mut Reader(bytes))?.place));
+        let mut places = events.chain(letters.iter().map(|letter| Some(letter.place)));
+        places.all(|place| place.is_some_and(|place| is_within(place, segment_bytes))).then_some(())?;
         let kinds = std::str::from_utf8(read.take(kinds)?).ok()?;
         let kinds = kinds.lines().map(EventType::new).collect::<Option<_>>()?;
         let key_filter = Filter::read(read.take(key_words.checked_mul(8)?)?);
@@ -233,6 +240,12 @@ impl IndexFile {
         }
         Ok(low)
     }
+}
+
+/// Whether an item can stand there in a segment of `segment_bytes`.
+fn is_within(place: Place, segment_bytes: u64) -> bool {
+    let (offset, bytes) = (u64::from(place.offset), u64::from(place.bytes));
+    offset >= HEAD_BYTES as u64 && bytes >= ITEM_HEAD as u64 && offset + bytes <= segment_bytes
 }
 
 fn damaged() -> io::Error {

@@ -29,6 +29,8 @@ use crate::{
 /// The format that this release writes and reads.
 const FORMAT: u32 = 1;
 const TITLE: &str = "claimr-relay event log";
+/// Files are counted from 1, so none of ours ever has a number above this, and there is always one that follows.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// Why a folder cannot be opened as a log.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,10 @@ pub(super) fn open(folder: &Path, retention: Retention, limits: DiskLimits, now:
     fs::create_dir_all(folder).map_err(failed)?;
     let lock = lock(folder)?;
     let numbers = segment_numbers(folder).map_err(failed)?;
+    if let Some(number) = numbers.last().filter(|last| **last > NUMBER_MAX) {
+        let what = format!("no segment has a number above {NUMBER_MAX}");
+        return Err(OpenError::Corrupt { path: path_of(folder, *number, "log"), what });
+    }
     let (epoch, seed) = identity(folder, numbers.is_empty())?;
     let mut segments = open_segments(folder, &numbers, seed)?;
     let next_file = numbers.last().map_or(1, |last| last + 1);
@@ -132,13 +138,14 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 }
 
 /// The numbers of the segments' files, ascending. What a crash has left half done is removed: drafts, and indexes of segments that
-/// are gone.
+/// are gone. A file that bears a number in another spelling than ours is somebody else's.
 fn segment_numbers(folder: &Path) -> io::Result<Vec<u64>> {
     let (mut numbers, mut indexes) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
+        let number = number.filter(|number| path == path_of(folder, *number, extension.unwrap_or_default()));
         match (extension, number) {
             (Some("log"), Some(number)) => numbers.push(number),
             (Some("idx"), Some(number)) => indexes.push((number, path)),

@@ -26,6 +26,8 @@ const MAGIC: [u8; 8] = *b"CRLSEG01";
 pub(super) const HEAD_BYTES: usize = 56;
 /// In place of the last number in the head of a segment that grows.
 const GROWS: u64 = u64::MAX;
+/// An item of more bytes than these is read only once the segment itself says that it is that long.
+const UNASKED_BYTES_MAX: usize = 64 * 1024;
 
 /// The head of a segment's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +130,7 @@ impl Segment {
         file.read_exact_at(&mut head, 0)?;
         let head = Head::read(&head).ok_or_else(|| Unreadable::Damaged("its head is damaged".to_owned()))?;
         if !is_last
-            && let Some(index) = IndexFile::open(&path_of(folder, number, "idx"), head.id)?
+            && let Some(index) = IndexFile::open(&path_of(folder, number, "idx"), head.id, length)?
             && let Some((last, stamp)) = index.last_row()?.map(|row| (row.seq, row.stamp)).or(head.replaced)
         {
             let mut segment = Self::new(number, path, file, head, length, Lookup::File(index));
@@ -248,7 +250,7 @@ impl Segment {
         // segment that this one replaces still reads the old one.
         fs::write(&draft, IndexFile::encode(tables, self.head.id))?;
         fs::rename(draft, &path)?;
-        let index = IndexFile::open(&path, self.head.id)?.ok_or_else(|| damaged(&path, 0))?;
+        let index = IndexFile::open(&path, self.head.id, self.bytes)?.ok_or_else(|| damaged(&path, 0))?;
         Ok(Self {
             number: self.number,
             path: self.path.clone(),
@@ -312,10 +314,27 @@ impl Draft {
     }
 }
 
-/// Reads and checks the item at `place`, head included.
+/// Reads and checks the item at `place`, head included. The place may come from a damaged index: what it says costs no memory that the
+/// segment does not have the bytes for.
 pub(super) fn read_item(file: &File, path: &Path, place: Place) -> io::Result<Bytes> {
-    let mut bytes = vec![0; place.bytes as usize];
-    file.read_exact_at(&mut bytes, u64::from(place.offset))?;
+    let (start, size) = (u64::from(place.offset), place.bytes as usize);
+    let read = |bytes: &mut [u8], at: u64| {
+        file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => damaged(path, place.offset),
+            _ => error,
+        })
+    };
+    let mut bytes = vec![0; size.min(UNASKED_BYTES_MAX)];
+    read(&mut bytes, start)?;
+    let known = bytes.len();
+    if size > known {
+        let announced = Reader(&bytes).u32().map_or(0, |payload| payload as usize);
+        if announced + ITEM_HEAD != size || start + u64::from(place.bytes) > file.metadata()?.len() {
+            return Err(damaged(path, place.offset));
+        }
+        bytes.resize(size, 0);
+        read(&mut bytes[known..], start + known as u64)?;
+    }
     match record::item(&bytes) {
         Some(payload) if payload.len() + ITEM_HEAD == bytes.len() => Ok(bytes.into()),
         _ => Err(damaged(path, place.offset)),

@@ -40,17 +40,36 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// A notice on the bus.
 #[derive(Serialize, Deserialize)]
-struct Message {
+pub(super) struct Message {
     v: u32,
     /// The gateway that said it, and has done it.
-    node: String,
+    pub(super) node: String,
     #[serde(flatten)]
-    what: What,
+    pub(super) what: What,
+}
+
+impl Message {
+    pub(super) fn of(node: &str, notice: &Notice) -> Self {
+        Self { v: VERSION, node: node.to_owned(), what: What::of(notice) }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // Texts and numbers always have a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a message; `None` if this release would not have written it.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return None;
+        }
+        serde_json::from_slice::<Self>(bytes).ok().filter(|message| message.v == VERSION)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
-enum What {
+pub(super) enum What {
     RevokeUser { user: String, at_ms: u64, until_ms: u64 },
     RevokeToken { jti: String, at_ms: u64, until_ms: u64 },
     ForgetUser { user: String },
@@ -73,14 +92,16 @@ impl What {
         }
     }
 
-    fn notice(self) -> Option<Notice> {
-        let key = |user: String| UserKey::parse(&user, None).ok();
+    /// What is to be done; `None` if it names nobody who could be meant. A key in another spelling than ours is nobody's.
+    pub(super) fn notice(self) -> Option<Notice> {
+        let key = |user: String| UserKey::parse(&user, None).ok().filter(|key| key.as_str() == user);
         let revoke = |subject, at, until| Notice::Revoke(Revocation { subject, at: Timestamp(at), until: Timestamp(until) });
         Some(match self {
             Self::RevokeUser { user, at_ms, until_ms } => revoke(Subject::User(key(user)?), at_ms, until_ms),
             Self::RevokeToken { jti, .. } if jti.len() > Subject::JTI_BYTES_MAX => return None,
             Self::RevokeToken { jti, at_ms, until_ms } => revoke(Subject::Token(jti), at_ms, until_ms),
             Self::ForgetUser { user } => Notice::Forget(Subject::User(key(user)?)),
+            Self::ForgetToken { jti } if jti.len() > Subject::JTI_BYTES_MAX => return None,
             Self::ForgetToken { jti } => Notice::Forget(Subject::Token(jti)),
             Self::Disconnect { user } => Notice::Disconnect(key(user)?),
             Self::Again { seq } => Notice::Again(seq),
@@ -88,7 +109,7 @@ impl What {
     }
 
     /// The end of its subject: what is about the same replaces each other.
-    fn subject(&self) -> String {
+    pub(super) fn subject(&self) -> String {
         let hash = |text: &str| format!("{:032x}", xxh3_128(text.as_bytes()));
         match self {
             Self::RevokeUser { user, .. } | Self::ForgetUser { user } => format!("u.{}", hash(user)),
@@ -99,7 +120,7 @@ impl What {
     }
 
     /// When the message may go, if it was stored at `stored`.
-    fn useless_at(&self, stored: Timestamp) -> Timestamp {
+    pub(super) fn useless_at(&self, stored: Timestamp) -> Timestamp {
         match self {
             Self::RevokeUser { until_ms, .. } | Self::RevokeToken { until_ms, .. } => {
                 Timestamp(*until_ms).max(stored).plus(ONCE_KEPT)
@@ -151,9 +172,7 @@ impl Follower for Notices {
         if message.payload.is_empty() {
             return;
         }
-        let read = |bytes: &[u8]| serde_json::from_slice::<Message>(bytes).ok().filter(|message| message.v == VERSION);
-        let is_small = message.payload.len() <= MESSAGE_BYTES_MAX;
-        let Some(Message { node, what, .. }) = is_small.then(|| read(&message.payload)).flatten() else {
+        let Some(Message { node, what, .. }) = Message::decode(&message.payload) else {
             return self.shared.pass_over(seq, message.payload.len(), "notice");
         };
         let useless_at = what.useless_at(Timestamp(follow::millis(stored)));
@@ -255,13 +274,42 @@ impl Shared {
     /// Answers [`crate::engine::Engine::announce`].
     pub(super) async fn announce(&self, notice: &Notice) -> Result<(), EngineError> {
         self.open()?;
-        let what = What::of(notice);
-        let subject = format!("{}.c.{}", self.name, what.subject());
-        // Texts and numbers always have a JSON form.
-        let message = serde_json::to_vec(&Message { v: VERSION, node: self.node.clone(), what }).unwrap_or_default();
-        let message = PublishMessage::build().payload(message.into());
+        let message = Message::of(&self.node, notice);
+        let subject = format!("{}.c.{}", self.name, message.what.subject());
+        let message = PublishMessage::build().payload(message.encode().into());
         let unavailable = |error: &dyn std::fmt::Display| EngineError::Unavailable(error.to_string());
         let sent = self.link.jetstream.send_publish(subject, message).await.map_err(|e| unavailable(&e))?;
         sent.await.map(drop).map_err(|e| unavailable(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_that_no_gateway_would_give_is_none() {
+        let notice = |what: &str| {
+            let message = format!(r#"{{"v":1,"node":"a",{what}}}"#);
+            Message::decode(message.as_bytes()).and_then(|message| message.what.notice())
+        };
+        let jti = |bytes: usize| format!(r#""what":"forget_token","jti":"{}""#, "x".repeat(bytes));
+        for good in [r#""what":"disconnect","user":"web3:0xabc""#, r#""what":"again","seq":7"#, &jti(Subject::JTI_BYTES_MAX)] {
+            assert!(notice(good).is_some(), "{good}");
+        }
+        for bad in [
+            r#""what":"disconnect","user":"web3:0xABC""#,
+            r#""what":"disconnect","user":"campaign::x""#,
+            r#""what":"disconnect","user":"42""#,
+            r#""what":"again","seq":-1"#,
+            r#""what":"again","what":"again","seq":7"#,
+            r#""what":"somethingelse""#,
+            &jti(Subject::JTI_BYTES_MAX + 1),
+        ] {
+            assert!(notice(bad).is_none(), "{bad}");
+        }
+        assert!(Message::decode(br#"{"v":2,"node":"a","what":"again","seq":7}"#).is_none(), "a later form");
+        let long = format!(r#"{{"v":1,"node":"{}","what":"again","seq":7}}"#, "a".repeat(MESSAGE_BYTES_MAX));
+        assert!(Message::decode(long.as_bytes()).is_none());
     }
 }

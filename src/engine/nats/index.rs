@@ -153,7 +153,8 @@ impl Index {
         let kind = self.intern(kind);
         self.rows.push_back(Row { seq, at, stamp, kind, keys: count });
         if let Some((key, first)) = first {
-            self.remember(key, first);
+            // A log in NATS knows a delivery id as long as its event, whatever a sender says.
+            self.remember(key, First { until: first.until.min(at.plus(self.limits.max_age)), ..first });
         }
         if self.rows.len() > self.limits.events_max {
             self.drop_oldest();

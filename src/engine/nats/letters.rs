@@ -25,7 +25,7 @@ struct Head {
 const VERSION: u32 = 1;
 const REASONS: [DeadReason; 2] = [DeadReason::PayloadInvalid, DeadReason::NoUser];
 
-fn encode(letter: &DeadLetter) -> Bytes {
+pub(super) fn encode(letter: &DeadLetter) -> Bytes {
     let head = Head {
         v: VERSION,
         at: letter.at.0,
@@ -40,7 +40,7 @@ fn encode(letter: &DeadLetter) -> Bytes {
     bytes.into()
 }
 
-fn decode(message: &Bytes) -> Option<DeadLetter> {
+pub(super) fn decode(message: &Bytes) -> Option<DeadLetter> {
     let end = message.iter().position(|b| *b == b'\n')?;
     let head: Head = serde_json::from_slice(&message[..end]).ok()?;
     let scope = match &head.scope {

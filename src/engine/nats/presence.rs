@@ -33,6 +33,8 @@ const HEAD_BYTES: usize = 4 + 8 + 8 + 1;
 const USER_BYTES: usize = 8 + 2;
 /// Gateways that are listened to; a flood of invented ones ends here.
 const PEERS_MAX: usize = 256;
+/// Users of all of them together, of 16 bytes each: a flood of invented users ends here.
+const USERS_MAX: usize = 4_000_000;
 
 /// What the others have said.
 #[derive(Default)]
@@ -54,10 +56,15 @@ impl Presence {
     }
 
     /// Takes a word; says whether it is from a gateway that was not known. `None`: it is not what a gateway of this release says.
-    fn hear(&self, message: &[u8], own: u64) -> Option<bool> {
+    pub(super) fn hear(&self, message: &[u8], own: u64) -> Option<bool> {
+        self.hear_of(message, own, USERS_MAX)
+    }
+
+    /// The same, with as many users at most.
+    fn hear_of(&self, message: &[u8], own: u64, users_max: usize) -> Option<bool> {
         let mut read = message;
         let (head, _) = read.split_at_checked(HEAD_BYTES)?;
-        if head[..4] != MAGIC {
+        if head[..4] != MAGIC || head[HEAD_BYTES - 1] > 1 {
             return None;
         }
         read.advance(4);
@@ -71,6 +78,10 @@ impl Presence {
         let mut peers = self.0.write().unwrap_or_else(PoisonError::into_inner);
         peers.retain(|_, peer| peer.heard.elapsed() < SILENCE_MAX);
         if peers.len() >= PEERS_MAX && !peers.contains_key(&node) {
+            return None;
+        }
+        let known: usize = peers.values().map(|peer| peer.users.len()).sum();
+        if known + read.len() / USER_BYTES > users_max {
             return None;
         }
         let is_new = !peers.contains_key(&node);
@@ -152,7 +163,7 @@ impl Told {
         let all = wants_all || self.all.elapsed() > TELL_ALL;
         let changes = shared.hub.changes();
         if !all && changes == self.changes {
-            return vec![self.message(false, &[])];
+            return vec![message(self.node, self.seed, false, &[])];
         }
         self.changes = changes;
         let counts = shared.hub.users().into_iter();
@@ -168,56 +179,59 @@ impl Told {
         };
         self.users = now;
         if said.is_empty() {
-            return vec![self.message(all, &[])];
+            return vec![message(self.node, self.seed, all, &[])];
         }
-        said.chunks(USERS_PER_MESSAGE).enumerate().map(|(i, part)| self.message(all && i == 0, part)).collect()
+        let parts = said.chunks(USERS_PER_MESSAGE).enumerate();
+        parts.map(|(i, part)| message(self.node, self.seed, all && i == 0, part)).collect()
     }
+}
 
-    fn message(&self, all: bool, users: &[(u64, u16)]) -> Bytes {
-        let mut out = Vec::with_capacity(HEAD_BYTES + users.len() * USER_BYTES);
-        out.put_slice(&MAGIC);
-        out.put_u64_le(self.node);
-        out.put_u64_le(self.seed);
-        out.put_u8(u8::from(all));
-        for (user, count) in users {
-            out.put_u64_le(*user);
-            out.put_u16_le(*count);
-        }
-        out.into()
+/// A word of the gateway `node`: some of its users, as hashes under `seed`, or a complete account that begins here.
+pub(super) fn message(node: u64, seed: u64, all: bool, users: &[(u64, u16)]) -> Bytes {
+    let mut out = Vec::with_capacity(HEAD_BYTES + users.len() * USER_BYTES);
+    out.put_slice(&MAGIC);
+    out.put_u64_le(node);
+    out.put_u64_le(seed);
+    out.put_u8(u8::from(all));
+    for (user, count) in users {
+        out.put_u64_le(*user);
+        out.put_u16_le(*count);
     }
+    out.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn told(node: u64) -> Told {
-        Told { node, seed: node + 100, users: HashMap::new(), changes: 0, all: Instant::now() }
-    }
 
     #[test]
     fn what_each_gateway_says_adds_up_and_what_it_takes_back_goes() {
         let (presence, user) = (Presence::default(), UserKey::parse("acme:1", None).unwrap());
         let other = UserKey::parse("acme:2", None).unwrap();
-        let say = |told: &Told, all, count| presence.hear(&told.message(all, &[(hash(&user, told.seed), count)]), 9);
-        let (a, b, own) = (told(1), told(2), told(9));
-        assert_eq!((say(&a, true, 2), say(&b, false, 3), say(&own, true, 7)), (Some(true), Some(true), Some(false)));
+        let say = |node, all, count| {
+            let seed = node + 100;
+            presence.hear(&message(node, seed, all, &[(hash(&user, seed), count)]), 9)
+        };
+        assert_eq!((say(1, true, 2), say(2, false, 3), say(9, true, 7)), (Some(true), Some(true), Some(false)));
         assert_eq!((presence.of(&user), presence.of(&other)), (5, 0));
-        assert_eq!(say(&a, false, 0), Some(false));
+        assert_eq!(say(1, false, 0), Some(false));
         assert_eq!(presence.of(&user), 3);
-        presence.hear(&b.message(true, &[]), 9).unwrap();
+        presence.hear(&message(2, 102, true, &[]), 9).unwrap();
         assert_eq!(presence.of(&user), 0);
     }
 
-    proptest! {
-        #[test]
-        fn no_bytes_panic(mut bytes: Vec<u8>, begins_well: bool) {
-            if begins_well {
-                bytes.splice(..0, MAGIC);
-            }
-            let _ = Presence::default().hear(&bytes, 1);
+    #[test]
+    fn a_flood_of_invented_users_ends_at_a_bound_and_takes_no_more_memory() {
+        let presence = Presence::default();
+        let hear = |node, all, users: &[(u64, u16)]| presence.hear_of(&message(node, 1, all, users), 9, 1_000);
+        for i in 0..10 {
+            let users: Vec<_> = (i * 100..(i + 1) * 100).map(|user| (user, 1)).collect();
+            assert!(hear(i % 4, false, &users).is_some(), "message {i}");
         }
+        assert_eq!(hear(0, false, &[(5_000, 1)]), None);
+        // Whoever is known can still say that they are there, or that they have nobody any more, which makes room.
+        assert_eq!(hear(0, false, &[]), Some(false));
+        assert_eq!(hear(0, true, &[]), Some(false));
+        assert_eq!(hear(0, false, &[(5_000, 1)]), Some(false));
     }
 }

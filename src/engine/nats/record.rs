@@ -19,6 +19,9 @@ use crate::{
 const MAGIC: [u8; 3] = *b"CRE";
 /// A later release that changes the form counts on; this one leaves such messages alone.
 const VERSION: u8 = 1;
+/// Far more than any event names: the two people of a webhook have 64 keys each at most, and `publish` takes 64 users and 64 campaigns. A
+/// forger's message of a million keys would stay in the index of every gateway.
+const KEYS_MAX: usize = 1_024;
 
 /// Makes the message of `draft`. `sender` is a number by which its sender knows it again; `age_us` is how long ago its webhook came.
 pub(super) fn encode(draft: &Draft, sender: u64, age_us: u32) -> Bytes {
@@ -103,8 +106,12 @@ impl<'a> Record<'a> {
 
     /// Whether there are views, and nothing but views.
     fn is_whole(&self) -> bool {
-        let mut views = self.views();
-        views.by_ref().all(|view| !view.keys.is_empty()) && views.left > 0 && views.rest.is_some_and(<[u8]>::is_empty)
+        let (mut views, mut keys) = (self.views(), 0);
+        let is_named = |view: RawView<'_>| {
+            keys += view.keys.len();
+            !view.keys.is_empty() && keys <= KEYS_MAX
+        };
+        views.by_ref().all(is_named) && views.left > 0 && views.rest.is_some_and(<[u8]>::is_empty)
     }
 
     /// Each person's keys and members.
@@ -153,7 +160,7 @@ fn frame(position: Position, members: &str) -> Option<Frame> {
 /// One person's part of a message.
 pub(super) struct RawView<'a> {
     pub(super) keys: Vec<&'a str>,
-    members: &'a str,
+    pub(super) members: &'a str,
 }
 
 /// The persons' parts, as far as they can be read.
@@ -179,7 +186,8 @@ impl<'a> Iterator for Views<'a> {
 }
 
 fn raw_view<'a>(read: &mut &'a [u8]) -> Option<RawView<'a>> {
-    let keys = (0..read.try_get_u32_le().ok()?).map(|_| text(read)).collect::<Option<Vec<_>>>()?;
+    let keys = usize::try_from(read.try_get_u32_le().ok()?).ok().filter(|keys| *keys <= KEYS_MAX)?;
+    let keys = (0..keys).map(|_| text(read)).collect::<Option<Vec<_>>>()?;
     let bytes = read.try_get_u32_le().ok()? as usize;
     Some(RawView { keys, members: std::str::from_utf8(take(read, bytes)?).ok()? })
 }

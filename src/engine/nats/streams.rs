@@ -62,7 +62,12 @@ impl Streams {
 
 /// The epoch that a stream carries.
 pub(super) fn epoch_of(info: &Info) -> Option<Epoch> {
-    info.config.description.as_deref()?.strip_prefix(EPOCH_MARK)?.parse().ok()
+    epoch_in(info.config.description.as_deref()?)
+}
+
+/// The epoch that a description carries.
+pub(super) fn epoch_in(description: &str) -> Option<Epoch> {
+    description.strip_prefix(EPOCH_MARK)?.parse().ok()
 }
 
 /// The description that carries `epoch`.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde_json::{Number, value::RawValue};
 
 use super::{
     Api,
-    guard::{invalid, json},
+    guard::{invalid, json, segment},
 };
 use crate::{
     claimr::payload::OwnEvent,
@@ -96,8 +96,8 @@ fn with(mut keys: Vec<UserKey>, key: UserKey) -> Vec<UserKey> {
 }
 
 /// The event keeps its id, and nothing is stored: whoever has seen it can tell.
-pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<Told>, Problem> {
-    let position: Position = id.parse().map_err(|_| invalid("the id of an event is <epoch>:<number>"))?;
+pub(super) async fn replay(State(api): State<Arc<Api>>, id: Result<Path<String>, PathRejection>) -> Result<Json<Told>, Problem> {
+    let position: Position = segment(id)?.parse().map_err(|_| invalid("the id of an event is <epoch>:<number>"))?;
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "event_unknown", "no event of this id is stored");
     if position.epoch != api.engine.head().epoch {
         return Err(unknown());

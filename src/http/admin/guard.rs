@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
@@ -119,6 +119,11 @@ pub(super) async fn bytes(api: &Api, body: Body, bytes_max: usize) -> Result<Byt
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time"))?;
     body.map_err(|_| Problem::too_large())
+}
+
+/// The part of a path that names something; refused in our own words if it is no text.
+pub(super) fn segment(part: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    part.map(|Path(text)| text).map_err(|rejection| invalid(rejection.body_text()))
 }
 
 /// What an operator sent is wrong.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::{
     Api,
     connections::{SessionView, views},
+    guard::segment,
 };
 use crate::{
     engine::{Backlog, EngineError, Missed, Notice, Start},
@@ -38,8 +39,11 @@ pub(super) struct Closed {
     closed: usize,
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(key): Path<String>) -> Result<Json<UserView>, Problem> {
-    let user = api.user(&key)?;
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    key: Result<Path<String>, PathRejection>,
+) -> Result<Json<UserView>, Problem> {
+    let user = api.user(&segment(key)?)?;
     let events = api.events_of(&user).await?;
     let wanted = Wanted { limit: EVENTS_MAX, user: Some(user.clone()), ..Wanted::default() };
     let deliveries = api.inspect(wanted).await?;
@@ -48,8 +52,11 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(key): Path<String>) -
 }
 
 /// Their token proves nothing any more, in the operator's eyes; so they are told to come back with a new one.
-pub(super) async fn disconnect(State(api): State<Arc<Api>>, Path(key): Path<String>) -> Result<Json<Closed>, Problem> {
-    let user = api.user(&key)?;
+pub(super) async fn disconnect(
+    State(api): State<Arc<Api>>,
+    key: Result<Path<String>, PathRejection>,
+) -> Result<Json<Closed>, Problem> {
+    let user = api.user(&segment(key)?)?;
     let mut closed = 0;
     for member in api.hub.members_of(&user).iter().filter(|member| member.carrier().is_some()) {
         member.close(CloseCode::TokenRevoked.into());

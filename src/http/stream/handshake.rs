@@ -27,6 +27,10 @@ impl Handshake {
         if head.method != Method::GET || head.version != Version::HTTP_11 || !offers || !is(header::UPGRADE, b"websocket") {
             return Err(not_websocket());
         }
+        // Its bytes would be the first of the WebSocket for us, and part of the request for whoever is in front of us.
+        if headers.contains_key(header::TRANSFER_ENCODING) || lines(headers, header::CONTENT_LENGTH).any(|bytes| bytes != b"0") {
+            return Err(Problem::bad_request("framing_invalid", "a WebSocket handshake has no body").closing());
+        }
         let mut keys = lines(headers, header::SEC_WEBSOCKET_KEY);
         let (key, more) = (keys.next().ok_or_else(no_key)?, keys.next());
         if !is(header::SEC_WEBSOCKET_VERSION, b"13") || lines(headers, header::SEC_WEBSOCKET_VERSION).count() != 1 {

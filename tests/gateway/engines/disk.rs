@@ -188,6 +188,43 @@ async fn strange_folders_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_number_that_none_can_follow_is_refused_by_name() {
+    let bench = published(1).await;
+    bench.engine.close().await;
+    let only = files(&bench.path(), ".log").pop().unwrap();
+    for (number, is_taken) in
+        [("000000000002", true), ("1000000000000", true), ("9223372036854775808", false), ("18446744073709551615", false)]
+    {
+        let image = image(&bench.path());
+        let renamed = image.path().join(format!("{number}.log"));
+        fs::rename(image.path().join(only.file_name().unwrap()), &renamed).unwrap();
+        match open(image.path()) {
+            Ok(engine) => assert!(is_taken && engine.head().seq == 1, "{number}"),
+            Err(error) => {
+                assert!(!is_taken && matches!(&error, OpenError::Corrupt { path, .. } if *path == renamed), "{error}");
+                assert!(error.to_string().contains("restore the folder from a backup"), "{error}");
+                assert!(renamed.exists(), "evidence is not touched");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn files_that_spell_a_number_in_another_way_are_somebody_elses() {
+    let bench = published(3).await;
+    bench.engine.close().await;
+    let image = image(&bench.path());
+    let strangers = ["1.log", "+00000000001.log", "20261121.log", "0000000000001.log", "2.idx", "99999999999999999999.log"];
+    for stranger in strangers {
+        fs::write(image.path().join(stranger), "not ours").unwrap();
+    }
+    assert_eq!(open(image.path()).unwrap().head(), bench.engine.head());
+    for stranger in strangers {
+        assert_eq!(fs::read(image.path().join(stranger)).unwrap(), b"not ours", "{stranger}");
+    }
+}
+
+#[tokio::test]
 async fn empty_and_missing_files_are_named_and_foreign_ones_left_alone() {
     let bench = small_bench(1000);
     for _ in 0..300 {

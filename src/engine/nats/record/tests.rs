@@ -53,6 +53,20 @@ fn what_could_break_out_of_its_frame_is_not_sent() {
 }
 
 #[test]
+fn an_event_names_a_bounded_number_of_keys() {
+    let of = |views: usize, keys: usize| {
+        let keys = |view: usize| (0..keys).map(move |i| key(&format!("acme:{view}-{i}"))).collect();
+        let audiences = (0..views).map(|view| Audience { keys: keys(view), members: r#""a":1"#.to_owned() }).collect();
+        encode(&Draft { audiences, ..draft() }, 1, 2)
+    };
+    for (views, keys, is_taken) in
+        [(1, KEYS_MAX, true), (1, KEYS_MAX + 1, false), (KEYS_MAX, 1, true), (KEYS_MAX + 1, 1, false), (2, KEYS_MAX, false)]
+    {
+        assert_eq!(Record::decode(&of(views, keys), HERE).is_some(), is_taken, "{views} people with {keys} keys each");
+    }
+}
+
+#[test]
 fn no_part_of_a_message_and_no_other_version_is_taken_for_one() {
     let whole = encode(&draft(), 1, 2);
     for end in 0..whole.len() {
