@@ -49,7 +49,7 @@ pub enum Command {
     Dev(dev::Dev),
     /// Run the gateway until a signal stops it
     #[command(after_help = "SIGTERM or SIGINT drains: every client is told to come back elsewhere. A second one ends at once.\n\
-                            SIGHUP loads the configuration again: keys, secrets, origins, sources and most limits, without a disconnect.\n\n\
+                            SIGHUP loads the configuration again: keys, secrets, certificates, origins, sources and most limits, without a disconnect.\n\n\
                             Example:\n  claimr-relay serve --config relay.toml")]
     Serve(ConfigFile),
     /// Find all mistakes of a configuration at once

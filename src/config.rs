@@ -21,6 +21,7 @@ mod sections;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod values;
 
@@ -36,6 +37,7 @@ pub use mapping::Mapping;
 pub use mistake::{Mistake, Mistakes};
 pub use nats::{Login, Nats, NatsTls};
 pub use network::{Network, network_of};
+pub use tls::Tls;
 
 /// Everything that `serve` needs to know.
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +72,9 @@ pub struct Server {
     /// At most this long from the stop signal until the last session was told to leave.
     #[serde(serialize_with = "print::duration")]
     pub drain_window: Duration,
+    /// The public listener's certificate; absent: it speaks plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 /// The event log.

@@ -11,6 +11,7 @@ use std::{
 
 use axum::Router;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_rustls::rustls;
 
 use crate::{
     auth::{
@@ -38,7 +39,7 @@ use crate::{
         admission::{Admission, AdmissionLimits},
     },
     ingest::Ingest,
-    listener::{ConnectionLimits, Listener, UpgradedLimits, Visitors, WaitingLimits, no_lane},
+    listener::{ConnectionLimits, Listener, NextTls, Tls, UpgradedLimits, Visitors, WaitingLimits, no_lane},
     metrics::Metrics,
     probe::Probe,
     protocol::{Close, CloseCode},
@@ -132,7 +133,8 @@ impl Gateway {
         let metrics = Arc::new(Metrics::default());
         let shutdown = Shutdown::default();
         let hub = Hub::new(hub_limits(&limits));
-        let public_listener = listen("server.listen", config.server.listen, &limits)?;
+        let tls = next_tls(&config).map_err(|problem| BindError::Settings(vec![problem]))?.map(Tls::new).map(Arc::new);
+        let public_listener = listen("server.listen", config.server.listen, &limits)?.with_tls(tls.clone());
         let admin_listener = listen("server.admin_listen", config.server.admin_listen, &limits)?;
         let engine = open_log(&config, &hub)?;
         let capture = Capture::new(capture_limits(&limits));
@@ -185,7 +187,7 @@ impl Gateway {
         };
         let admin = Arc::new(Admin { metrics, shutdown: shutdown.clone(), probe, api: Arc::new(api), clock: clock::now });
         let drain_window = config.server.drain_window;
-        let reloader = Reloader::new(config, Arc::clone(&public), Arc::clone(&admin));
+        let reloader = Reloader::new(config, Arc::clone(&public), Arc::clone(&admin), tls);
         Ok(Self {
             public: (public_listener, http::public(Arc::clone(&public))),
             state: public,
@@ -363,6 +365,17 @@ fn listen(setting: &'static str, address: SocketAddr, limits: &Limits) -> Result
         },
     };
     Listener::bind(address, limits).map_err(|source| BindError::Listen { setting, address, source })
+}
+
+/// The certificate to show, if one is configured. One whose dates are wrong is shown all the same: some clients may take it, and none could
+/// take nothing.
+fn next_tls(config: &Config) -> Result<Option<NextTls>, SettingProblem> {
+    let Some(settings) = &config.server.tls else { return Ok(None) };
+    if let Some(problem) = settings.out_of_date(clock::now()) {
+        tracing::warn!(file = %settings.cert.display(), problem, "clients will refuse the certificate of server.tls.cert; renew it and reload");
+    }
+    let failed = |error: rustls::Error| SettingProblem { setting: "server.tls".to_owned(), problem: error.to_string() };
+    NextTls::new(settings).map(Some).map_err(failed)
 }
 
 fn public_settings(config: &Config) -> Settings {

@@ -8,6 +8,8 @@ mod connection;
 mod framing;
 mod intake;
 mod socket;
+mod stream;
+mod tls;
 mod vanished;
 mod waiting;
 
@@ -33,6 +35,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     select,
     task::{JoinSet, yield_now},
+    time::Instant,
 };
 
 use crate::shutdown::Shutdown;
@@ -44,6 +47,8 @@ pub use intake::UpgradedLimits;
 use intake::{Intake, Upgraded};
 use socket::Common;
 pub use socket::Socket;
+use stream::Stream;
+pub use tls::{NextTls, Tls};
 use waiting::{Turn, Waiting};
 pub use waiting::{Visitors, WaitingLimits};
 
@@ -69,6 +74,7 @@ pub struct ConnectionLimits {
 pub struct Listener {
     socket: TcpListener,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
@@ -91,7 +97,13 @@ impl Listener {
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(limits.write_stall))?;
         socket.bind(address)?;
-        Ok(Self { socket: socket.listen(Self::BACKLOG)?, limits })
+        Ok(Self { socket: socket.listen(Self::BACKLOG)?, limits, tls: None })
+    }
+
+    /// Speaks TLS, and nothing else; or, without, plain HTTP.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The bound address.
@@ -110,7 +122,7 @@ impl Listener {
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let common = Arc::new(Common { limits: self.limits, shutdown: shutdown.clone() });
+        let common = Arc::new(Common { limits: self.limits, shutdown: shutdown.clone(), tls: self.tls });
         let waiting = Waiting::new(self.limits.waiting, visitors);
         let mut connections = JoinSet::new();
         loop {
@@ -163,16 +175,33 @@ where
     H: Fn(Request<Incoming>, SocketAddr) -> F,
     F: Future<Output = Response<Body>>,
 {
-    // A lone event must not wait for the next one.
-    let _ = stream.set_nodelay(true);
     let upgraded = Upgraded::default();
-    let socket = Socket::new(stream, Arc::clone(&common), Intake::new(Upgraded::clone(&upgraded)));
-    let left = Box::pin(lane(Connection::new(socket, peer, turn, Arc::clone(&common)))).await;
+    let left = Box::pin(begin(stream, peer, turn, Arc::clone(&common), Upgraded::clone(&upgraded), lane)).await;
     match left {
         Leave::ToHyper(connection) => Box::pin(serve_by_hyper(connection, common, upgraded, handle)).await,
         Leave::AsStream(stream) => stream.await,
         Leave::Closed => {}
     }
+}
+
+/// Serves one connection until it is somebody else's to read.
+async fn begin<L, G>(stream: TcpStream, peer: SocketAddr, turn: Turn, common: Arc<Common>, upgraded: Upgraded, lane: L) -> Leave
+where
+    L: Fn(Connection) -> G,
+    G: Future<Output = Leave>,
+{
+    let since = Instant::now();
+    // A lone event must not wait for the next one.
+    let _ = stream.set_nodelay(true);
+    let stream = match &common.tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match Box::pin(tls::shake_hands(stream, peer, tls, &common, since)).await {
+            Some(stream) => stream,
+            None => return Leave::Closed,
+        },
+    };
+    let socket = Socket::new(stream, Arc::clone(&common), Intake::new(upgraded));
+    lane(Connection::new(socket, peer, turn, since, common)).await
 }
 
 async fn serve_by_hyper<H, F>(connection: Connection, common: Arc<Common>, upgraded: Upgraded, handle: H)

@@ -169,7 +169,10 @@ async fn write(socket: &mut Socket, fill: impl FnOnce(&mut Vec<u8>)) -> io::Resu
         })
     });
     let rest = rest.await?;
-    if rest.is_empty() { Ok(()) } else { socket.write_all(&rest).await }
+    if !rest.is_empty() {
+        socket.write_all(&rest).await?;
+    }
+    socket.flush().await
 }
 
 /// A session in the figures, until it is dropped.

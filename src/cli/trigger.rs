@@ -234,11 +234,12 @@ fn from_config(config: &Config) -> (String, Option<SecretString>, Signature) {
     if listen.ip().is_unspecified() {
         listen.set_ip(if listen.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
-    let Some(source) = config.sources.first() else { return (format!("http://{listen}"), None, Signature::Detect) };
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let Some(source) = config.sources.first() else { return (format!("{scheme}://{listen}"), None, Signature::Detect) };
     let now = clock::now();
     let secret = source.secrets.iter().find(|secret| secret.not_after.is_none_or(|end| now <= end));
     let secret = secret.map(|secret| secret.secret.clone());
-    (format!("http://{listen}/hooks/{}", source.name), secret, source.signature.clone())
+    (format!("{scheme}://{listen}/hooks/{}", source.name), secret, source.signature.clone())
 }
 
 /// The scope is the last segment, unless the URL ends with it already.

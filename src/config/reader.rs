@@ -108,13 +108,11 @@ pub(super) struct Section<'r> {
     pub(super) origin: Origin,
     table: Table,
     asked: RefCell<Vec<&'static str>>,
-    /// Documented keys that this version has not: known, but nothing to suggest.
-    not_yet: RefCell<Vec<&'static str>>,
 }
 
 impl<'r> Section<'r> {
     pub(super) fn new(report: &'r Report<'r>, path: String, origin: Origin, table: Table) -> Self {
-        Self { report, path, origin, table, asked: RefCell::default(), not_yet: RefCell::default() }
+        Self { report, path, origin, table, asked: RefCell::default() }
     }
 
     /// The setting's full name.
@@ -167,15 +165,6 @@ impl<'r> Section<'r> {
     /// Notes that a setting must be written.
     pub(super) fn missing(&self, key: &str, example: &str) -> Reported {
         self.wrong(key, Wrong::new("required, but not set", format!("write {example}")))
-    }
-
-    /// Notes a setting that is documented, but not in this version.
-    pub(super) fn not_yet(&self, key: &'static str, remedy: &str) -> Result<(), Reported> {
-        self.not_yet.borrow_mut().push(key);
-        if self.table.contains_key(key) {
-            return Err(self.wrong(key, Wrong::new("not supported by this version", remedy)));
-        }
-        Ok(())
     }
 
     /// A list of texts and the like; every wrong entry is noted.
@@ -233,9 +222,9 @@ impl<'r> Section<'r> {
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        let (asked, not_yet) = (self.asked.take(), self.not_yet.take());
+        let asked = self.asked.take();
         for (key, node) in &self.table {
-            if !asked.contains(&key.as_str()) && !not_yet.contains(&key.as_str()) {
+            if !asked.contains(&key.as_str()) {
                 let unknown = Unknown {
                     section: self.path.clone(),
                     key: key.clone(),

@@ -13,6 +13,9 @@ const RELOADABLE: &[&str] = &[
     "sources",
     "server.allowed_origins",
     "server.trusted_proxies",
+    // Another pair; but whether there is TLS at all is decided at the start, so that no slip puts tokens on the wire in the clear.
+    "server.tls.cert",
+    "server.tls.key",
     "limits.webhook_body_bytes_max",
     "limits.token_bytes_max",
     "limits.client_message_bytes_max",

@@ -7,7 +7,7 @@ use super::{
     mistake::Wrong,
     nats,
     reader::{Report, Reported, Section},
-    secrets, sources,
+    secrets, sources, tls,
     tree::{Node, Origin, Value},
     values::{self, address, choice, count, duration, name},
 };
@@ -45,7 +45,7 @@ fn server(s: &Section<'_>) -> Result<Server, Reported> {
     let allowed_origins = s.list("allowed_origins", values::origin);
     let trusted_proxies = s.list("trusted_proxies", values::network);
     let drain_window = s.required("drain_window", "drain_window = \"10s\"", duration(Duration::ZERO, Duration::MAX));
-    let tls = s.not_yet("tls", "terminate TLS at a proxy in front of the gateway, and name the proxy in server.trusted_proxies");
+    let tls = tls::tls(s);
     if let (Ok(public), Ok(admin)) = (listen, admin_listen) {
         let overlap = public.ip() == admin.ip() || public.ip().is_unspecified() || admin.ip().is_unspecified();
         if public.port() == admin.port() && public.port() != 0 && overlap {
@@ -54,13 +54,13 @@ fn server(s: &Section<'_>) -> Result<Server, Reported> {
             return Err(Reported);
         }
     }
-    tls?;
     Ok(Server {
         listen: listen?,
         admin_listen: admin_listen?,
         allowed_origins: allowed_origins?,
         trusted_proxies: trusted_proxies?,
         drain_window: drain_window?,
+        tls: tls?,
     })
 }
 

@@ -13,6 +13,7 @@ mod mistakes;
 mod reference;
 mod reload;
 mod secrets;
+mod tls;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 

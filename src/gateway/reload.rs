@@ -5,10 +5,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Gateway, SettingProblem, admission_limits, hub_limits, list, public_settings, stream_limits};
+use super::{Gateway, SettingProblem, admission_limits, hub_limits, list, next_tls, public_settings, stream_limits};
 use crate::{
     config::Config,
     http::{Public, admin::Admin},
+    listener::Tls,
 };
 
 /// Puts another configuration in force. Cheap to clone.
@@ -17,6 +18,8 @@ pub struct Reloader {
     in_force: Arc<Mutex<Config>>,
     public: Arc<Public>,
     admin: Arc<Admin>,
+    /// Of the public listener.
+    tls: Option<Arc<Tls>>,
 }
 
 /// Why the configuration in force stays.
@@ -25,8 +28,8 @@ pub struct Reloader {
 pub struct Refused(pub Vec<SettingProblem>);
 
 impl Reloader {
-    pub(super) fn new(config: Config, public: Arc<Public>, admin: Arc<Admin>) -> Self {
-        Self { in_force: Arc::new(Mutex::new(config)), public, admin }
+    pub(super) fn new(config: Config, public: Arc<Public>, admin: Arc<Admin>, tls: Option<Arc<Tls>>) -> Self {
+        Self { in_force: Arc::new(Mutex::new(config)), public, admin, tls }
     }
 
     /// Puts `config` in force, or names every setting that stands against it. Has to be called within the gateway's runtime, because new
@@ -45,9 +48,13 @@ impl Reloader {
         let streams = &self.public.streams;
         let sources = self.public.ingest.prepare(&config.sources).map_err(refused)?;
         let credentials = streams.credentials.prepare(&config.auth, config.limits.token_bytes_max).map_err(refused)?;
+        let tls = next_tls(&config).map_err(|problem| refused(vec![problem]))?;
 
         self.public.ingest.replace(sources);
         streams.credentials.replace(credentials);
+        if let (Some(in_force), Some(next)) = (&self.tls, tls) {
+            in_force.replace(next);
+        }
         streams.limits.set(stream_limits(&config.limits));
         streams.hub.set_limits(hub_limits(&config.limits));
         self.public.admission.set_limits(admission_limits(&config.limits));

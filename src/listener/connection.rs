@@ -30,6 +30,8 @@ pub struct Connection {
     peer: SocketAddr,
     /// Held until the first request has come.
     turn: Option<Turn>,
+    /// When the wait for the first request began; taken by who waits for it.
+    since: Option<Instant>,
     common: Arc<Common>,
     /// Goes off at the latest when a request has to be there. Rearmed only when it goes off too early, since most requests are quick.
     alarm: Pin<Box<Sleep>>,
@@ -73,10 +75,10 @@ impl Connection {
     /// Requests with more fields are hyper's, and then too many for most limits.
     const FIELDS_MAX: usize = 64;
 
-    pub(super) fn new(socket: Socket, peer: SocketAddr, turn: Turn, common: Arc<Common>) -> Self {
-        let alarm = Box::pin(sleep_until(Instant::now() + common.limits.read_timeout));
+    pub(super) fn new(socket: Socket, peer: SocketAddr, turn: Turn, since: Instant, common: Arc<Common>) -> Self {
+        let alarm = Box::pin(sleep_until(since + common.limits.read_timeout));
         let closing = Box::pin(common.shutdown.closing_owned());
-        Self { socket, buffer: BytesMut::new(), peer, turn: Some(turn), common, alarm, closing }
+        Self { socket, buffer: BytesMut::new(), peer, turn: Some(turn), since: Some(since), common, alarm, closing }
     }
 
     /// Who is at the other end.
@@ -91,7 +93,7 @@ impl Connection {
 
     /// Waits for the next request of those that are `wanted` by method and path.
     pub async fn next(&mut self, wanted: fn(&str, &str) -> bool) -> Heard {
-        let deadline = Instant::now() + self.common.limits.read_timeout;
+        let deadline = self.since.take().unwrap_or_else(Instant::now) + self.common.limits.read_timeout;
         loop {
             match self.parse(wanted) {
                 Parsed::Request(request) => {
@@ -157,7 +159,8 @@ impl Connection {
 
     /// Writes all of `bytes`.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.write_all(bytes).await
+        self.socket.write_all(bytes).await?;
+        self.socket.flush().await
     }
 
     /// The socket, from which what was read and not taken is read again.

@@ -60,14 +60,18 @@ impl Intake {
         true
     }
 
-    /// Looks at what was read into `buffer` after its first `before` bytes.
+    /// Looks at what was read into `buffer` after its first `before` bytes, for which the peer sent `came` bytes.
     ///
     /// hyper has to refuse an ambiguous request, because only hyper knows which answers come before this one. So the byte that makes it
     /// ambiguous becomes a NUL, which is allowed nowhere, and nothing after it is handed on.
-    pub(super) fn check(&mut self, buffer: &mut ReadBuf<'_>, before: usize, limits: UpgradedLimits) -> io::Result<()> {
-        if !matches!(self.stage, Stage::Upgraded(_)) && self.upgraded.load(Ordering::Relaxed) {
-            self.stage = Stage::Upgraded(Allowance::full(limits));
-        }
+    pub(super) fn check(
+        &mut self,
+        buffer: &mut ReadBuf<'_>,
+        before: usize,
+        came: usize,
+        limits: UpgradedLimits,
+    ) -> io::Result<()> {
+        self.weigh(came, limits)?;
         match &mut self.stage {
             Stage::Http(framing) => {
                 if let Err(Ambiguous(at)) = framing.check(&buffer.filled()[before..]) {
@@ -77,8 +81,18 @@ impl Intake {
                 }
                 Ok(())
             }
-            Stage::Spoilt(_) => Ok(()),
-            Stage::Upgraded(allowance) => allowance.take(buffer.filled().len() - before, limits),
+            Stage::Spoilt(_) | Stage::Upgraded(_) => Ok(()),
+        }
+    }
+
+    /// Counts what the peer sent, if that is bounded.
+    pub(super) fn weigh(&mut self, came: usize, limits: UpgradedLimits) -> io::Result<()> {
+        if !matches!(self.stage, Stage::Upgraded(_)) && self.upgraded.load(Ordering::Relaxed) {
+            self.stage = Stage::Upgraded(Allowance::full(limits));
+        }
+        match &mut self.stage {
+            Stage::Upgraded(allowance) => allowance.take(came, limits),
+            Stage::Http(_) | Stage::Spoilt(_) => Ok(()),
         }
     }
 }

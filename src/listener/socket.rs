@@ -1,4 +1,4 @@
-//! A TCP stream whose writes may not stall for ever, whose bytes are looked at as they come, and whose last words arrive.
+//! A stream, plain or under TLS, whose writes may not stall for ever, whose bytes are looked at as they come, and whose last words arrive.
 
 use std::{
     io,
@@ -11,18 +11,17 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
     runtime::Handle,
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{ConnectionLimits, intake::Intake, vanished::Vanished};
+use super::{ConnectionLimits, intake::Intake, stream::Stream, tls::Tls, vanished::Vanished};
 use crate::shutdown::Shutdown;
 
 /// A stream of bytes with its peer.
 pub struct Socket {
     /// Gone only when the socket is dropped.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     common: Arc<Common>,
     intake: Intake,
     /// Read and looked at before, to be read again.
@@ -47,10 +46,12 @@ struct Stall {
 pub(super) struct Common {
     pub(super) limits: ConnectionLimits,
     pub(super) shutdown: Shutdown,
+    /// Absent where requests come in the clear.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, common: Arc<Common>, intake: Intake) -> Self {
+    pub(super) fn new(stream: Stream, common: Arc<Common>, intake: Intake) -> Self {
         Self {
             stream: Some(stream),
             common,
@@ -74,25 +75,25 @@ impl Socket {
         self.unread.take().map_or_else(BytesMut::new, |bytes| *bytes)
     }
 
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
+    fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(self.stream.as_mut().expect("the stream is there until the socket is dropped"))
     }
 
     /// Before a write: whether there is still somebody to write to.
     fn reaches(&mut self) -> io::Result<()> {
         let patience = self.common.limits.acknowledge_timeout;
-        if self.stream.as_ref().is_some_and(|stream| self.vanished.is_certain(stream, patience, Instant::now())) {
+        if self.stream.as_ref().is_some_and(|stream| self.vanished.is_certain(stream.tcp(), patience, Instant::now())) {
             self.peer_left = true;
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer's machine is gone"));
         }
         Ok(())
     }
 
+    /// After a try to write: how long it has waited already.
     fn watch<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if let Poll::Ready(written) = written {
             self.stalled = None;
             self.peer_left |= written.is_err();
-            self.spoken = true;
             return Poll::Ready(written);
         }
         let ConnectionLimits { write_stall, acknowledge_timeout, .. } = self.common.limits;
@@ -118,18 +119,17 @@ impl Stall {
 impl Drop for Socket {
     /// A peer that sent more than was read would be reset by a plain close, and might lose the answer that says why.
     fn drop(&mut self) {
-        if let Some(stream) = self.stream.take()
-            && self.spoken
-            && !self.peer_left
-            && Handle::try_current().is_ok()
-        {
+        let Some(mut stream) = self.stream.take() else { return };
+        if self.spoken && !self.peer_left && Handle::try_current().is_ok() {
             self.common.shutdown.spawn(say_goodbye(stream));
+        } else {
+            stream.say_end();
         }
     }
 }
 
 /// Says that nothing more comes, and drops what the peer still sends until it says so too; for a while and up to a bound.
-async fn say_goodbye(mut stream: TcpStream) {
+async fn say_goodbye(mut stream: Stream) {
     const PATIENCE: Duration = Duration::from_secs(1);
     const BYTES_MAX: usize = 128 * 1024;
     let mut dropped = [0; 1_024];
@@ -137,7 +137,7 @@ async fn say_goodbye(mut stream: TcpStream) {
         stream.shutdown().await?;
         let mut bytes = 0;
         while bytes < BYTES_MAX {
-            match stream.read(&mut dropped).await? {
+            match stream.tcp_mut().read(&mut dropped).await? {
                 0 => break,
                 n => bytes += n,
             }
@@ -163,10 +163,19 @@ impl AsyncRead for Socket {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let read = ready!(socket.stream().poll_read(context, buffer));
+        let read = socket.stream().poll_read(context, buffer);
+        let came = socket.stream().came(buffer.filled().len() - before);
+        let limits = socket.common.limits.upgraded;
+        let Poll::Ready(read) = read else {
+            if came > 0 {
+                // Records without content cost us as much as they weigh.
+                socket.intake.weigh(came, limits)?;
+            }
+            return Poll::Pending;
+        };
         let nothing_came = buffer.filled().len() == before && buffer.remaining() > 0;
         socket.peer_left |= read.is_err() || nothing_came;
-        Poll::Ready(read.and_then(|()| socket.intake.check(buffer, before, socket.common.limits.upgraded)))
+        Poll::Ready(read.and_then(|()| socket.intake.check(buffer, before, came, limits)))
     }
 }
 
@@ -174,6 +183,7 @@ impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.reaches()?;
         let written = self.stream().poll_write(context, bytes);
+        self.spoken |= written.is_ready();
         self.watch(written, context)
     }
 
@@ -184,6 +194,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         self.reaches()?;
         let written = self.stream().poll_write_vectored(context, slices);
+        self.spoken |= written.is_ready();
         self.watch(written, context)
     }
 
@@ -191,18 +202,24 @@ impl AsyncWrite for Socket {
         self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
+    /// TCP has nothing to flush. Under TLS a write may leave its end with us, and the peer may not take that either.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(context)
+        if let Some(Stream::Plain(_)) = &self.stream {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = self.stream().poll_flush(context);
+        self.watch(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(context)
+        let ended = self.stream().poll_shutdown(context);
+        if let Some(Stream::Plain(_)) = &self.stream { ended } else { self.watch(ended, context) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::listener::{
@@ -215,7 +232,7 @@ mod tests {
         let waiting = WaitingLimits { connections_max: 1, connections_per_address_max: 1 };
         let (read_timeout, acknowledge_timeout) = (Duration::from_secs(1), write_stall / 4);
         let limits = ConnectionLimits { read_timeout, header_bytes_max: 1, write_stall, acknowledge_timeout, waiting, upgraded };
-        Arc::new(Common { limits, shutdown: Shutdown::default() })
+        Arc::new(Common { limits, shutdown: Shutdown::default(), tls: None })
     }
 
     /// Thousands of idle connections have one each.
@@ -230,7 +247,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let mut socket = Socket::new(stream, common(Duration::from_millis(50)), Intake::new(Upgraded::default()));
+        let mut socket = Socket::new(Stream::Plain(stream), common(Duration::from_millis(50)), Intake::new(Upgraded::default()));
         let bytes = vec![0; 65_536];
         let error = loop {
             if let Err(error) = socket.write_all(&bytes).await {

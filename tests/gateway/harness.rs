@@ -2,6 +2,7 @@
 //!
 //! Waiting is for a condition, never for a time; [`PATIENCE`] only turns a hang into a failure.
 
+mod authority;
 mod clients;
 mod issuer;
 mod nats;
@@ -28,6 +29,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
+pub(crate) use authority::{Authority, Pair, secured};
 pub(crate) use clients::{Dial, Sse, WebSocket};
 pub(crate) use issuer::{Issuer, SigningKey};
 pub(crate) use nats::{NatsServer, NatsVersion};

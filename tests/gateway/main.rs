@@ -32,6 +32,7 @@ mod resume;
 mod revocations;
 mod security;
 mod streams;
+mod tls;
 mod tokens;
 mod trigger;
 mod waiting;

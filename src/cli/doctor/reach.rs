@@ -31,6 +31,9 @@ pub(super) async fn reachable(exam: &Exam) -> (Finding, Option<Answer>) {
             format!("a gateway, but it has nothing at {url}"),
             "name its URL without a path, or with the prefix that the proxy takes off",
         ),
+        (400, Some("tls_required")) => {
+            Finding::bad(CHECK, format!("{url}: the port speaks TLS"), "write https:// (and for pages wss://)")
+        }
         (_, Some(code)) => Finding::bad(CHECK, format!("{url} answered {status} {code}"), "see the gateway's log"),
         (300..=399, None) => {
             let to = answer.headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("somewhere");

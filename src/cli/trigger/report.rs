@@ -127,6 +127,7 @@ fn remedy(status: u16, code: &str) -> &'static str {
             "the gateway has no source of this name: see [[sources]] in its configuration, and name its URL with --url"
         }
         (404, _) => "the path is wrong: --url takes the URL of a source, such as http://127.0.0.1:8080/hooks/claimr",
+        (400, "tls_required") => "this port speaks TLS: write https:// in --url; --ca trusts an authority of your own",
         (400, _) => "the gateway keeps a copy among its dead letters",
         (413, _) => "see limits.webhook_body_bytes_max in the gateway's configuration",
         (503, _) => "it is stopping, or cannot write its log: see its own log",

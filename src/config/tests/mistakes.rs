@@ -19,7 +19,7 @@ const ONE_WRONG_SETTING: &[(&str, &str, &str)] = &[
     ("server.admin_listen = \"0.0.0.0:8080\"", "cannot be listened on beside server.listen", "another port"),
     ("server.drain_window = 10", "a duration belongs here, not a number", "\"10s\""),
     ("server.drain_window = \"10\"", "is not a duration", "\"10s\""),
-    ("server.tls = { cert = \"c\", key = \"k\" }", "not supported by this version", "terminate TLS at a proxy in front"),
+    ("server.tls = \"fullchain.pem\"", "a table belongs here, not text", "cert = \"fullchain.pem\", key = \"privkey.pem\""),
     // Networks and origins.
     ("server.trusted_proxies[0] = \"10.0.0.1/8\"", "is not a network", "\"10.0.0.0/8\""),
     ("server.trusted_proxies[0] = \"10.0.0.0/33\"", "is not a network", "at most /32"),

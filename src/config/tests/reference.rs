@@ -32,6 +32,7 @@ fn it_documents_every_setting() {
     let mut known = read("", &with_examples(), &environment(&[])).1;
     known.extend(read("", &with("sources.signature = { scheme = \"hmac\" }"), &environment(&[])).1);
     known.extend(read("", &with("store.nats = { url = \"nats://n\", tls = {} }"), &environment(&[])).1);
+    known.extend(read("", &with("server.tls = {}"), &environment(&[])).1);
     known.extend(read("", &with("auth.keys.jwks = { url = \"https://a.example\" }"), &environment(&[])).1);
     assert!(known.len() > 90, "{known:?}");
     let mut documented = BTreeSet::new();

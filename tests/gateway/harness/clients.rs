@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
-    tungstenite::{self, Message, client::IntoClientRequest as _},
+    tungstenite::{self, Message, client::IntoClientRequest as _, handshake::client::Request},
 };
 
 use super::{PATIENCE, Relay};
@@ -42,7 +46,7 @@ impl Dial {
 }
 
 /// A WebSocket client.
-pub(crate) struct WebSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct WebSocket<S = MaybeTlsStream<TcpStream>>(WebSocketStream<S>);
 
 impl WebSocket {
     /// Dials; the error is the HTTP status of a refused handshake.
@@ -60,15 +64,7 @@ impl WebSocket {
     }
 
     async fn connect(address: SocketAddr, dial: Dial) -> Result<Self, tungstenite::Error> {
-        let mut request = format!("ws://{address}/v1/ws{}", dial.query).into_client_request().unwrap();
-        if let Some(token) = &dial.token {
-            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        }
-        for (name, value) in dial.headers {
-            let name: reqwest::header::HeaderName = name.parse().unwrap();
-            request.headers_mut().append(name, value.parse().unwrap());
-        }
-        tokio_tungstenite::connect_async(request).await.map(|(socket, _)| Self(socket))
+        tokio_tungstenite::connect_async(request("ws", address, dial)).await.map(|(socket, _)| Self(socket))
     }
 
     /// Dials and takes `$hello`.
@@ -77,6 +73,34 @@ impl WebSocket {
         let hello = socket.json().await;
         assert_eq!(hello["type"], "$hello", "{hello}");
         (socket, hello)
+    }
+}
+
+fn request(scheme: &str, address: SocketAddr, dial: Dial) -> Request {
+    let mut request = format!("{scheme}://{address}/v1/ws{}", dial.query).into_client_request().unwrap();
+    if let Some(token) = &dial.token {
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    for (name, value) in dial.headers {
+        let name: reqwest::header::HeaderName = name.parse().unwrap();
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    request
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// Upgrades a connection that is there, and takes `$hello`.
+    pub(crate) async fn over(stream: S, address: SocketAddr, dial: Dial) -> Self {
+        let (socket, _) = tokio_tungstenite::client_async(request("wss", address, dial), stream).await.unwrap();
+        let mut socket = Self(socket);
+        let hello = socket.json().await;
+        assert_eq!(hello["type"], "$hello", "{hello}");
+        socket
+    }
+
+    /// The connection below.
+    pub(crate) fn stream(&mut self) -> &mut S {
+        self.0.get_mut()
     }
 
     /// The next text message.
@@ -122,7 +146,12 @@ impl WebSocket {
     }
 
     pub(crate) async fn send(&mut self, message: impl Into<Message>) {
-        self.0.send(message.into()).await.unwrap();
+        assert!(self.try_send(message).await);
+    }
+
+    /// Sends, unless the server has closed. False if it has.
+    pub(crate) async fn try_send(&mut self, message: impl Into<Message>) -> bool {
+        self.0.send(message.into()).await.is_ok()
     }
 }
 

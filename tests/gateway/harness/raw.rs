@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
 
 use super::{PATIENCE, token};
 
-/// A TCP connection.
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+/// A TCP connection, or what lies over one.
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
     read: Vec<u8>,
 }
 
@@ -48,10 +48,18 @@ impl Raw {
         raw.send(bytes).await;
         raw
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// The same manners over something else.
+    pub(crate) fn on(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
+    }
 
     /// Sends all of it, unless the server has closed. False if it has.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         timeout(PATIENCE, self.stream.write_all(bytes.as_ref())).await.expect("the server reads or closes").is_ok()
+            && self.stream.flush().await.is_ok()
     }
 
     /// Reads once; false at the end of the connection, however it came.
@@ -85,6 +93,17 @@ impl Raw {
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         answer.body = String::from_utf8(self.take(length).await?).unwrap();
         Some(answer)
+    }
+
+    /// Reads until `wanted` has come; gives all up to its end.
+    pub(crate) async fn up_to(&mut self, wanted: &str) -> String {
+        loop {
+            let found = self.read.windows(wanted.len()).position(|bytes| bytes == wanted.as_bytes());
+            match found {
+                Some(at) => return String::from_utf8(self.take(at + wanted.len()).await.unwrap()).unwrap(),
+                None => assert!(self.more().await, "{wanted} never came, but {}", String::from_utf8_lossy(&self.read)),
+            }
+        }
     }
 
     /// Whatever comes until the server closes.
