@@ -128,9 +128,11 @@ impl Outbox {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(group) = self.groups().pop_front() else { return };
-            for (durable, answer) in group {
+            // Everybody's events are on their way before anybody's answer: users see them, and senders have time.
+            let told: Vec<_> = group.into_iter().map(|(durable, answer)| (durable.hand_on(&self.hub), answer)).collect();
+            for (receipt, answer) in told {
                 // Nobody may be left to hear the answer; the delivery is stored all the same.
-                let _ = answer.send(Ok(durable.hand_on(&self.hub)));
+                let _ = answer.send(Ok(receipt));
             }
         }
     }
