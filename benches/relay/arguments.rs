@@ -6,7 +6,7 @@ use anyhow::ensure;
 use clap::{Parser, ValueEnum as _};
 
 use crate::{
-    plot, results,
+    fill, plot, results,
     scenarios::{self, Scenario, Sizes},
     server::{Carrier, Product},
 };
@@ -102,6 +102,9 @@ impl Arguments {
             results::save(&self.results, &rows)?;
         }
         println!("{}", results::tables(&rows));
+        if !self.keep {
+            fill::clean(&self.data)?;
+        }
         ensure!(good, "something was lost, doubled, reordered, misrouted or refused");
         Ok(())
     }
@@ -127,7 +130,6 @@ impl Arguments {
             starts: 3,
             engine: self.engine.clone(),
             data: self.data.clone(),
-            keep: self.keep,
         }
     }
 }

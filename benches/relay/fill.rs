@@ -34,26 +34,52 @@ pub(crate) struct Filled {
     pub(crate) cursor: String,
 }
 
-/// A log of `events` events, number `n` for user `n` modulo `users`, in a folder of its own below `data`. One that is there already, and young
-/// enough for nothing in it to be out of date, is taken as it is.
-pub(crate) fn filled(data: &Path, events: u64, users: usize) -> anyhow::Result<Filled> {
-    const GOOD_FOR: Duration = Duration::from_hours(12);
-    let folder = data.join(format!("log-{events}-{users}"));
-    let note = data.join(format!("log-{events}-{users}.cursor"));
-    let age = fs::metadata(&note).and_then(|note| note.modified()).ok().and_then(|modified| modified.elapsed().ok());
-    if age.is_none_or(|age| age > GOOD_FOR) {
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
-        fs::write(&note, fill(&folder, events, users)?)?;
-    }
-    let cursor = fs::read_to_string(note)?;
-    Ok(Filled { folder, cursor })
+/// A log to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Who uses it, because what one scenario adds another would not expect.
+    pub(crate) name: &'a str,
+    /// Event `n` is for user `n` modulo `users`.
+    pub(crate) events: u64,
+    pub(crate) users: usize,
 }
 
-/// Removes what [`filled`] made.
-pub(crate) fn remove(data: &Path, events: u64, users: usize) -> anyhow::Result<()> {
-    fs::remove_dir_all(data.join(format!("log-{events}-{users}")))?;
-    Ok(fs::remove_file(data.join(format!("log-{events}-{users}.cursor")))?)
+impl Wanted<'_> {
+    fn paths(self, data: &Path) -> (PathBuf, PathBuf) {
+        let folder = data.join(format!("{}-{}", self.name, self.events));
+        let note = folder.with_extension("cursor");
+        (folder, note)
+    }
+
+    /// Makes it below `data`. One that is there already, and young enough for nothing in it to be out of date, is taken as it is.
+    pub(crate) fn filled(self, data: &Path) -> anyhow::Result<Filled> {
+        const GOOD_FOR: Duration = Duration::from_hours(12);
+        let (folder, note) = self.paths(data);
+        let age = fs::metadata(&note).and_then(|note| note.modified()).ok().and_then(|modified| modified.elapsed().ok());
+        if age.is_none_or(|age| age > GOOD_FOR) {
+            // What is half done goes.
+            let _ = fs::remove_file(&note);
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+            fs::write(&note, fill(&folder, self.events, self.users)?)?;
+        }
+        let cursor = fs::read_to_string(note)?;
+        Ok(Filled { folder, cursor })
+    }
+}
+
+/// Removes every log that was made below `data`, and the folder, if nothing else is in it.
+pub(crate) fn clean(data: &Path) -> anyhow::Result<()> {
+    let Ok(entries) = fs::read_dir(data) else { return Ok(()) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "cursor") {
+            let _ = fs::remove_dir_all(path.with_extension(""));
+            fs::remove_file(path)?;
+        }
+    }
+    let _ = fs::remove_dir(data);
+    Ok(())
 }
 
 fn fill(folder: &Path, events: u64, users: usize) -> anyhow::Result<String> {

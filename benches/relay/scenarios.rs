@@ -55,7 +55,6 @@ pub(crate) struct Sizes {
     pub(crate) engine: String,
     /// Where long logs are.
     pub(crate) data: PathBuf,
-    pub(crate) keep: bool,
 }
 
 /// Runs a scenario with one product, and hands on each line as soon as it is there. True if nothing was wrong.

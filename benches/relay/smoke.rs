@@ -39,7 +39,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
         starts: 1,
         engine: "disk".to_owned(),
         data: data.path().to_owned(),
-        keep: false,
     };
     let mut rows: Vec<Row> = Vec::new();
     for scenario in Scenario::value_variants() {

@@ -2,7 +2,7 @@
 //!
 //! A delivery is one entry in a group, a group is one write and one fdatasync, and what is acknowledged survives a kill
 //! or a power loss. The parts, in the order of an event's journey: `writer` appends and hands on; `record` is what the bytes mean;
-//! `segment` is one file, `index` and `index_file` say what is in it; `log` answers questions; `keep` gives space back; `open` is
+//! `segment` is one file, `index` and `index_file` say what is in it, `seen` which of them may know an event; `log` answers questions; `keep` gives space back; `open` is
 //! the morning after.
 //!
 //! Why not a storage engine: the log needs no random writes. An LSM tree spent 45 µs of CPU on an event that concerns four keys,
@@ -18,6 +18,7 @@ mod log;
 mod open;
 mod record;
 mod removed;
+mod seen;
 mod segment;
 mod writer;
 

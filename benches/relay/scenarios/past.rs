@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use super::{Bench, TOGETHER, latency_cells};
 use crate::{
-    fill::{Filled, filled, remove},
+    fill::{Filled, Wanted},
     kernel,
     ledger::{Expected, Mistakes},
     load::{Load, Pace},
@@ -14,10 +14,11 @@ use crate::{
 };
 
 impl Bench<'_> {
-    /// So many users that none of them has more events than the log keeps for one.
-    fn users(&self, events: u64) -> usize {
+    /// A log with so many users that none of them has more events than the log keeps for one.
+    fn history_of(&self, events: u64) -> Wanted<'static> {
         const EVENTS_PER_USER: usize = 500;
-        usize::try_from(events).unwrap_or(usize::MAX).div_ceil(EVENTS_PER_USER).max(self.sizes.clients)
+        let users = usize::try_from(events).unwrap_or(usize::MAX).div_ceil(EVENTS_PER_USER).max(self.sizes.clients);
+        Wanted { name: "history", events, users }
     }
 
     fn with_log(&self, log: &Filled) -> Setup {
@@ -33,11 +34,8 @@ impl Bench<'_> {
             if !self.is_ours() {
                 continue;
             }
-            let users = self.users(events);
-            let setup = match events {
-                0 => self.setup(),
-                _ => self.with_log(&filled(&self.sizes.data, events, users)?),
-            };
+            let log = self.history_of(events);
+            let setup = if events == 0 { self.setup() } else { self.with_log(&log.filled(&self.sizes.data)?) };
             let server = Server::start(setup)?;
             let mut load = Load::new(&server, Expected::ItsUser, self.sizes.clients)?;
             load.connect(self.sizes.clients, carrier, None, TOGETHER)?;
@@ -45,10 +43,6 @@ impl Bench<'_> {
             let mut cells = latency_cells(&outcome);
             cells.insert(0, ("server MiB", Some(kernel::resident(&server.processes()) as f64 / 1_048_576.0)));
             self.row("history", carrier, &events.to_string(), cells, &outcome.mistakes);
-            drop(server);
-            if events > 0 && !self.sizes.keep && Some(&events) != self.sizes.events.last() {
-                remove(&self.sizes.data, events, users)?;
-            }
         }
         Ok(())
     }
@@ -59,8 +53,7 @@ impl Bench<'_> {
         if !self.is_ours() {
             return Ok(());
         }
-        let users = self.users(events);
-        let log = filled(&self.sizes.data, events, users)?;
+        let log = self.history_of(events).filled(&self.sizes.data)?;
         for is_cold in [false, true] {
             for number in 1..=self.sizes.starts {
                 if is_cold {
@@ -76,9 +69,6 @@ impl Bench<'_> {
                 self.row("start", Carrier::WebSocket, &at, cells, &Mistakes::default());
             }
         }
-        if !self.sizes.keep {
-            remove(&self.sizes.data, events, users)?;
-        }
         Ok(())
     }
 
@@ -90,7 +80,7 @@ impl Bench<'_> {
         }
         let (clients, missed) = (self.sizes.clients, self.sizes.missed);
         let events = clients as u64 * u64::from(missed);
-        let log = filled(&self.sizes.data, events, clients)?;
+        let log = Wanted { name: "resume", events, users: clients }.filled(&self.sizes.data)?;
         let server = Server::start(self.with_log(&log))?;
         let processes = server.processes();
         let mut load = Load::new(&server, Expected::Replay, clients)?;
@@ -107,10 +97,6 @@ impl Bench<'_> {
             ("server MiB", Some(kernel::resident(&processes) as f64 / 1_048_576.0)),
         ];
         self.row("resume", carrier, &format!("{clients} clients, {missed} events each"), cells, &load.ledger.mistakes.clone());
-        drop(server);
-        if !self.sizes.keep && carrier == Carrier::Sse {
-            remove(&self.sizes.data, events, clients)?;
-        }
         Ok(())
     }
 }

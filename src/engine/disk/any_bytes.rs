@@ -208,7 +208,7 @@ fn is_answered(index: &Index, contents: &[u8]) {
 fn index_file(bytes: &[u8]) {
     let _ = on_file(bytes, 1);
     let body = bytes.get(24..).unwrap_or(bytes);
-    let fixed = [&b"CRLIDX01"[..], &1u64.to_le_bytes(), &xxh3_64(body).to_le_bytes(), body].concat();
+    let fixed = [&b"CRLIDX02"[..], &1u64.to_le_bytes(), &xxh3_64(body).to_le_bytes(), body].concat();
     let Some(file) = on_file(&fixed, 1) else { return };
     assert!(on_file(&fixed, 2).is_none(), "another segment's index is taken");
     let Ok(tables) = file.tables() else { return };
