@@ -146,9 +146,8 @@ impl<'a> Load<'a> {
     pub(crate) fn run(&mut self, pace: Pace, warming: Duration, measured: Duration) -> anyhow::Result<Outcome> {
         ensure!(self.open > 0, "nobody is connected");
         for number in self.senders.len()..SENDERS_MAX {
-            let socket = connect(self.server.public, number)?;
-            self.poller.add(&socket, SENDERS + number as u64, true)?;
-            self.senders.push(Sender::new(socket));
+            let sender = self.sender_to(number)?;
+            self.senders.push(sender);
             self.idle.push(number);
         }
         let (start, processes) = (self.now(), self.server.processes());
@@ -177,6 +176,12 @@ impl<'a> Load<'a> {
         self.settle(warming)?;
         ensure!(self.ledger.delivered > 0, "nothing was delivered; {}", self.server.last_words());
         Ok(self.outcome(&first, &last, overdue))
+    }
+
+    fn sender_to(&self, number: usize) -> anyhow::Result<Sender> {
+        let socket = connect(self.server.public, number)?;
+        self.poller.add(&socket, SENDERS + number as u64, true)?;
+        Ok(Sender::new(socket))
     }
 
     fn send_what_is_due(&mut self, pace: Pace, due: &mut u64) -> anyhow::Result<()> {
@@ -300,16 +305,22 @@ impl<'a> Load<'a> {
             return Ok(());
         }
         let heard = sender.read(&mut self.buffer);
-        let seq = sender.waits_for;
-        match heard {
-            Heard::Part => return Ok(()),
-            Heard::Good => self.ledger.answer(seq, self.now()),
-            Heard::Bad(answer) => {
+        match (heard, sender.waits_for) {
+            (Heard::Part, _) => return Ok(()),
+            (Heard::Good, Some(seq)) => self.ledger.answer(seq, self.now()),
+            // A server may close one that has had nothing to send for long.
+            (Heard::Broken(_), None) => {
+                self.senders[number] = self.sender_to(number)?;
+                return Ok(());
+            }
+            (Heard::Broken(why), Some(_)) => bail!("{why}; {}", self.server.last_words()),
+            (Heard::Good, None) => bail!("an answer to nothing"),
+            (Heard::Bad(answer), _) => {
                 self.ledger.mistakes.failed += 1;
                 self.ledger.mistakes.note(format!("a webhook was answered with {answer}"));
             }
-            Heard::Broken(why) => bail!("{why}; {}", self.server.last_words()),
         }
+        self.senders[number].waits_for = None;
         self.idle.push(number);
         Ok(())
     }

@@ -10,8 +10,8 @@ use memchr::memmem;
 /// One connection.
 pub(crate) struct Sender {
     pub(crate) socket: TcpStream,
-    /// The number of the webhook that waits for its answer.
-    pub(crate) waits_for: u64,
+    /// The number of the webhook that waits for its answer, if one does.
+    pub(crate) waits_for: Option<u64>,
     /// Bytes that the socket would not take at once.
     unsent: Vec<u8>,
     answer: Vec<u8>,
@@ -31,12 +31,12 @@ pub(crate) enum Heard {
 
 impl Sender {
     pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { socket, waits_for: 0, unsent: Vec::new(), answer: Vec::new() }
+        Self { socket, waits_for: None, unsent: Vec::new(), answer: Vec::new() }
     }
 
     /// Begins to send; true if all of it is on its way.
     pub(crate) fn send(&mut self, request: &[u8], seq: u64) -> bool {
-        self.waits_for = seq;
+        self.waits_for = Some(seq);
         match self.socket.write(request) {
             Ok(count) if count == request.len() => true,
             Ok(count) => {
