@@ -366,10 +366,10 @@ impl Filter {
     const BITS_PER_ENTRY: usize = 16;
     const PROBES: u32 = 5;
 
-    /// An empty one for so many entries. Its size is a power of two, so that many filters are of few sizes.
+    /// An empty one for so many entries. Filters for about as many are as large, because only those can stand side by side.
     fn new(entries: usize) -> Self {
         let words = (entries * Self::BITS_PER_ENTRY).div_ceil(64);
-        Self(vec![0; if words == 0 { 0 } else { words.next_power_of_two() }])
+        Self(vec![0; words.next_multiple_of((words.next_power_of_two() / 8).max(1))])
     }
 
     fn read(bytes: &[u8]) -> Self {
@@ -382,10 +382,9 @@ impl Filter {
         self.0.len() * 64
     }
 
-    /// The bits that are set.
-    pub(super) fn ones(&self) -> impl Iterator<Item = usize> {
-        let words = self.0.iter().enumerate().filter(|(_, word)| **word != 0);
-        words.flat_map(|(at, word)| (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| at * 64 + bit))
+    /// The bits, in words of 64, the lowest first.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.0
     }
 
     /// Which bits of a filter of so many belong to a hash.

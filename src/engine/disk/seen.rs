@@ -128,9 +128,12 @@ impl Block {
     fn add(&mut self, segment: &Arc<Segment>, filter: &Filter) {
         let Some(number) = self.columns.iter().position(|column| column.strong_count() == 0) else { return };
         self.columns[number] = Arc::downgrade(segment);
-        for bit in filter.ones() {
-            if let Some(columns) = self.bits.get_mut(bit) {
-                *columns |= 1 << number;
+        // A start does this for every segment.
+        for (bits, word) in self.bits.chunks_mut(64).zip(filter.words()) {
+            let mut rest = *word;
+            while rest != 0 {
+                bits[rest.trailing_zeros() as usize] |= 1 << number;
+                rest &= rest - 1;
             }
         }
     }
