@@ -1,22 +1,26 @@
 //! What each stop of an event's journey costs, without sockets: `cargo bench --bench journey`.
 //!
-//! One delivery of about 600 bytes with one recipient, as in `docs/performance.md`. Times are of this machine; the instruction counts there
-//! come from `perf stat` or callgrind over the same functions.
+//! One delivery of about 600 bytes with one recipient, as in `docs/performance.md`. Times are of this machine. Instructions, which hardly depend on
+//! it, are counted by `cargo bench --bench journey -- instructions`, with valgrind: each stop runs in a process of its own, some times and twice
+//! as many, and the difference is what it takes.
 
 #![expect(clippy::unwrap_used, reason = "nothing but the measurement goes on here")]
 
-use std::{collections::VecDeque, hint::black_box, sync::Arc, task, time::Instant};
+use std::{collections::VecDeque, env, hint::black_box, process::Command, sync::Arc, task, time::Instant};
 
 use bytes::Bytes;
 use claimr_relay::{
-    claimr::{payload::PayloadReader, signature::Verifier},
+    claimr::{
+        payload::PayloadReader,
+        signature::{Verified, Verifier},
+    },
     config::{Config, load::load},
     engine::{Engine, Retention, disk::DiskEngine, memory::MemoryEngine},
-    event::{Delivery, Epoch, EventType, Position, Timestamp, UserKey},
-    hub::{Hub, HubLimits, MailboxLimits},
-    protocol::Frame,
+    event::{Delivery, Draft, Epoch, EventType, Position, Timestamp, UserKey},
+    hub::{Hub, HubLimits, Mail, Mailbox, MailboxLimits},
+    protocol::{Frame, Published, View},
 };
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, HeaderValue};
 
 const SECRET: &str = "bench-hook-secret";
@@ -68,73 +72,189 @@ fn hub() -> Arc<Hub> {
 /// Webhooks that arrive together share a flush; so do these.
 const TOGETHER: u64 = 64;
 
-fn journey(criterion: &mut Criterion) {
-    let config = config();
-    let source = &config.sources[0];
-    let (check, reader) = (Verifier::new(source).unwrap(), PayloadReader::new(source));
-    let scope = EventType::new("user_activity");
-    let body_1 = body(1);
-    let headers_1 = headers(&body_1);
-    let genuine = check.verify(&headers_1, body_1.clone(), NOW).unwrap();
-    let read = |body: Bytes| {
-        let genuine = check.verify(&headers(&body), body, NOW).unwrap();
-        let reading = reader.read(&genuine, scope.as_ref(), NOW);
-        Delivery { drafts: reading.drafts, dead_letters: reading.dead_letters, received: Instant::now() }
-    };
-
-    let mut group = criterion.benchmark_group("journey");
-    group.bench_function("verify", |b| b.iter(|| check.verify(black_box(&headers_1), body_1.clone(), NOW).unwrap()));
-    group.bench_function("map", |b| b.iter(|| reader.read(black_box(&genuine), scope.as_ref(), NOW)));
-
-    let members = read(body_1.clone()).drafts[0].audiences[0].members.clone();
-    let position = Position { epoch: Epoch::from_random(7), seq: 1 };
-    group.bench_function("encode", |b| b.iter(|| Frame::encode(black_box(position), &members)));
-
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let mut number = 0;
-    let mut deliveries = || {
-        (0..TOGETHER)
-            .map(|_| {
-                number += 1;
-                read(body(number))
-            })
-            .collect::<Vec<_>>()
-    };
-    let memory = MemoryEngine::new(retention(), hub());
-    group.bench_function("append-64-in-memory", |b| {
-        b.iter_batched(&mut deliveries, |deliveries| publish(&runtime, &*memory, deliveries), BatchSize::SmallInput);
-    });
-    let disk = DiskEngine::open(folder.path(), retention(), hub(), NOW).unwrap();
-    group.bench_function("append-64-and-flush", |b| {
-        b.iter_batched(&mut deliveries, |deliveries| publish(&runtime, &*disk, deliveries), BatchSize::SmallInput);
-    });
-
-    let hub = hub();
-    let key = UserKey::new("bench", "user-1").unwrap();
-    let mut mailbox = hub.join(std::slice::from_ref(&key), &[]).unwrap();
-    let mut mail = VecDeque::new();
-    let (mut seq, frame) = (0, Frame::encode(position, &members));
-    group.bench_function("hand-on", |b| {
-        b.iter(|| {
-            seq += 1;
-            let view = claimr_relay::protocol::View { keys: vec![key.clone()], frame: frame.clone() };
-            let event = claimr_relay::protocol::Published { seq, kind: EventType::unknown(), views: vec![view] };
-            hub.deliver(&event, Instant::now());
-            let _ = mailbox.poll_take(&mut task::Context::from_waker(task::Waker::noop()), &mut mail);
-            mail.clear();
-        });
-    });
+/// A delivery on its way.
+struct Road {
+    check: Verifier,
+    reader: PayloadReader,
+    scope: Option<EventType>,
+    headers: HeaderMap,
+    body: Bytes,
+    genuine: Verified,
+    position: Position,
+    members: String,
+    number: u64,
 }
 
-fn publish(runtime: &tokio::runtime::Runtime, engine: &dyn Engine, deliveries: Vec<Delivery>) {
-    runtime.block_on(async {
-        let all = deliveries.into_iter().map(|delivery| engine.publish(delivery));
-        for receipt in futures_util::future::join_all(all).await {
-            receipt.unwrap();
+impl Road {
+    fn new() -> Self {
+        let config = config();
+        let source = &config.sources[0];
+        let (check, reader, scope) =
+            (Verifier::new(source).unwrap(), PayloadReader::new(source), EventType::new("user_activity"));
+        let body = body(1);
+        let headers = headers(&body);
+        let genuine = check.verify(&headers, body.clone(), NOW).unwrap();
+        let members = reader.read(&genuine, scope.as_ref(), NOW).drafts[0].audiences[0].members.clone();
+        Self {
+            check,
+            reader,
+            scope,
+            headers,
+            body,
+            genuine,
+            position: Position { epoch: Epoch::from_random(7), seq: 1 },
+            members,
+            number: 1,
         }
-    });
+    }
+
+    fn verify(&self) -> Verified {
+        self.check.verify(black_box(&self.headers), self.body.clone(), NOW).unwrap()
+    }
+
+    fn map(&self) -> Vec<Draft> {
+        self.reader.read(black_box(&self.genuine), self.scope.as_ref(), NOW).drafts
+    }
+
+    fn encode(&self) -> Frame {
+        Frame::encode(black_box(self.position), &self.members)
+    }
+
+    /// What comes while the disk is busy.
+    fn deliveries(&mut self) -> Vec<Delivery> {
+        let mut delivery = || {
+            self.number += 1;
+            let body = body(self.number);
+            let genuine = self.check.verify(&headers(&body), body, NOW).unwrap();
+            let reading = self.reader.read(&genuine, self.scope.as_ref(), NOW);
+            Delivery { drafts: reading.drafts, dead_letters: reading.dead_letters, received: Instant::now() }
+        };
+        (0..TOGETHER).map(|_| delivery()).collect()
+    }
 }
 
-criterion_group!(benches, journey);
-criterion_main!(benches);
+/// A log, and what asks it.
+struct Store {
+    runtime: tokio::runtime::Runtime,
+    log: Arc<dyn Engine>,
+    _folder: tempfile::TempDir,
+}
+
+impl Store {
+    fn new(on_disk: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log: Arc<dyn Engine> = if on_disk {
+            DiskEngine::open(folder.path(), retention(), hub(), NOW).unwrap()
+        } else {
+            MemoryEngine::new(retention(), hub())
+        };
+        Self { runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(), log, _folder: folder }
+    }
+
+    fn publish(&self, deliveries: Vec<Delivery>) {
+        self.runtime.block_on(async {
+            let all = deliveries.into_iter().map(|delivery| self.log.publish(delivery));
+            for receipt in futures_util::future::join_all(all).await {
+                receipt.unwrap();
+            }
+        });
+    }
+}
+
+/// One session of the user.
+struct Door {
+    hub: Arc<Hub>,
+    key: UserKey,
+    frame: Frame,
+    mailbox: Mailbox,
+    mail: VecDeque<Mail>,
+    seq: u64,
+}
+
+impl Door {
+    fn new(frame: Frame) -> Self {
+        let (hub, key) = (hub(), UserKey::new("bench", "user-1").unwrap());
+        let mailbox = hub.join(std::slice::from_ref(&key), &[]).unwrap();
+        Self { hub, key, frame, mailbox, mail: VecDeque::new(), seq: 0 }
+    }
+
+    fn hand_on(&mut self) {
+        self.seq += 1;
+        let view = View { keys: vec![self.key.clone()], frame: self.frame.clone() };
+        let event = Published { seq: self.seq, kind: EventType::unknown(), views: vec![view] };
+        self.hub.deliver(&event, Instant::now());
+        let _ = self.mailbox.poll_take(&mut task::Context::from_waker(task::Waker::noop()), &mut self.mail);
+        self.mail.clear();
+    }
+}
+
+const STOPS: [&str; 6] = ["verify", "map", "encode", "append-64-in-memory", "append-64-and-flush", "hand-on"];
+
+fn journey(criterion: &mut Criterion) {
+    let mut road = Road::new();
+    let mut group = criterion.benchmark_group("journey");
+    group.bench_function("verify", |b| b.iter(|| road.verify()));
+    group.bench_function("map", |b| b.iter(|| road.map()));
+    group.bench_function("encode", |b| b.iter(|| road.encode()));
+    for (name, on_disk) in [("append-64-in-memory", false), ("append-64-and-flush", true)] {
+        let store = Store::new(on_disk);
+        group.bench_function(name, |b| {
+            b.iter_batched(|| road.deliveries(), |deliveries| store.publish(deliveries), BatchSize::SmallInput);
+        });
+    }
+    let mut door = Door::new(road.encode());
+    group.bench_function("hand-on", |b| b.iter(|| door.hand_on()));
+}
+
+/// What takes a stop so many times, and prepares for it twice as often, so that preparing is in both of two runs.
+const STOP: &str = "JOURNEY_STOP";
+const TIMES: u64 = 100;
+
+fn pass(stop: &str, twice: bool) {
+    let times = TIMES << u32::from(twice);
+    let mut road = Road::new();
+    let mut door = Door::new(road.encode());
+    match stop {
+        "verify" => (0..times).for_each(|_| drop(black_box(road.verify()))),
+        "map" => (0..times).for_each(|_| drop(black_box(road.map()))),
+        "encode" => (0..times).for_each(|_| drop(black_box(road.encode()))),
+        "hand-on" => (0..times).for_each(|_| door.hand_on()),
+        append => {
+            let store = Store::new(append == "append-64-and-flush");
+            let prepared: Vec<_> = (0..TIMES * 2).map(|_| road.deliveries()).collect();
+            for (deliveries, _) in prepared.into_iter().zip(0..times) {
+                store.publish(deliveries);
+            }
+        }
+    }
+}
+
+fn instructions() {
+    let counted = |stop: &str, twice: &str| {
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(env::current_exe().unwrap())
+            .env(STOP, format!("{stop} {twice}"))
+            .output()
+            .expect("valgrind is missing; on Debian: apt-get install valgrind");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse::<u64>().ok());
+        count.unwrap_or_else(|| panic!("{said}"))
+    };
+    for stop in STOPS {
+        println!("{stop}: {} instructions", (counted(stop, "twice") - counted(stop, "once")) / TIMES);
+    }
+}
+
+fn main() {
+    if let Ok(asked) = env::var(STOP) {
+        let (stop, times) = asked.split_once(' ').unwrap();
+        pass(stop, times == "twice");
+    } else if env::args().any(|argument| argument == "instructions") {
+        instructions();
+    } else {
+        let mut criterion = Criterion::default().configure_from_args();
+        journey(&mut criterion);
+        criterion.final_summary();
+    }
+}

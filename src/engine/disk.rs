@@ -2,8 +2,8 @@
 //!
 //! A delivery is one entry in a group, a group is one write and one fdatasync, and what is acknowledged survives a kill
 //! or a power loss. The parts, in the order of an event's journey: `writer` appends, `hand_on` tells; `record` is what the bytes mean;
-//! `segment` is one file, `index` and `index_file` say what is in it; `log` answers questions; `keep` gives space back; `open` is
-//! the morning after.
+//! `segment` is one file, `index` and `index_file` say what is in it, `seen` which of them may know an event; `log` answers questions;
+//! `keep` gives space back; `open` is the morning after.
 //!
 //! Why not a storage engine: the log needs no random writes. An LSM tree spent 45 µs of CPU on an event that concerns four keys,
 //! most of it on merging what is only ever appended and dropped whole; it dropped the rest of its journal in silence when a
@@ -19,6 +19,7 @@ mod log;
 mod open;
 mod record;
 mod removed;
+mod seen;
 mod segment;
 mod writer;
 

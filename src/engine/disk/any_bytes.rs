@@ -211,7 +211,7 @@ fn index_file(bytes: &[u8]) {
     let segment_bytes = bytes.len() + HEAD_BYTES;
     let _ = on_file(bytes, 1, segment_bytes);
     let body = bytes.get(24..).unwrap_or(bytes);
-    let fixed = [&b"CRLIDX01"[..], &1u64.to_le_bytes(), &xxh3_64(body).to_le_bytes(), body].concat();
+    let fixed = [&b"CRLIDX02"[..], &1u64.to_le_bytes(), &xxh3_64(body).to_le_bytes(), body].concat();
     let Some(file) = on_file(&fixed, 1, segment_bytes) else { return };
     assert!(on_file(&fixed, 2, segment_bytes).is_none(), "another segment's index is taken");
     let Ok(tables) = file.tables() else { return };

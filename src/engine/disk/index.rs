@@ -120,6 +120,20 @@ impl Index {
 
     /// All of it, in the order of a file.
     pub(super) fn tables(&self) -> Tables {
+        let (rows, mut posts) = self.lists();
+        posts.sort_unstable();
+        Tables {
+            rows,
+            kinds: self.kinds.clone(),
+            posts,
+            marks: self.marks.iter().map(|(key, seq)| (*key, *seq)).collect(),
+            seen: self.seen.iter().map(|(key, first)| (*key, *first)).collect(),
+            letters: self.letters.clone(),
+        }
+    }
+
+    /// The events, and those of each key in no order.
+    pub(super) fn lists(&self) -> (Vec<Row>, Vec<Post>) {
         let mut posts: Vec<Post> = Vec::with_capacity(self.links.len());
         for (key, newest) in &self.chains {
             let mut next = *newest;
@@ -128,15 +142,7 @@ impl Index {
                 next = link.earlier;
             }
         }
-        posts.sort_unstable();
-        Tables {
-            rows: self.rows.clone(),
-            kinds: self.kinds.clone(),
-            posts,
-            marks: self.marks.iter().map(|(key, seq)| (*key, *seq)).collect(),
-            seen: self.seen.iter().map(|(key, first)| (*key, *first)).collect(),
-            letters: self.letters.clone(),
-        }
+        (self.rows.clone(), posts)
     }
 }
 

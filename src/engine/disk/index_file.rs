@@ -1,9 +1,13 @@
 //! The index of a finished segment, in a file: sorted tables that are searched in place, so that the log's length costs no memory.
 //!
-//! Only two Bloom filters and the types stay in memory, about two bytes an event and key. The file can always be made again from
-//! its segment: one that is damaged or belongs to another segment is not an error, it is ignored.
+//! Only two Bloom filters and the types stay in memory, about two bytes an event and key (that of the de-duplication keys in `seen`, beside
+//! those of the other segments). The file can always be made again from its segment: one that is damaged or belongs to another segment is
+//! not an error, it is ignored.
+//!
+//! What is looked for are hashes, and hashes lie evenly: where an entry stands in its table follows from its value, to within a few hundred
+//! places. So a look-up is one read of those places. Halving the table took fifteen, and made them most of what a resume costs.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{cmp::Ordering, fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,7 +21,7 @@ use crate::{
     event::{EventType, Timestamp},
 };
 
-const MAGIC: [u8; 8] = *b"CRLIDX01";
+const MAGIC: [u8; 8] = *b"CRLIDX02";
 /// Magic, segment, checksum, then eight counts.
 const HEAD: usize = 8 + 8 + 8 + 8 * 8;
 
@@ -31,7 +35,8 @@ pub(super) struct IndexFile {
     letters: Vec<LetterRow>,
     kinds: Vec<EventType>,
     key_filter: Filter,
-    seen_filter: Filter,
+    /// Its entries are words.
+    seen_filter: Table,
     /// After this moment nothing in here is recognised as a repetition.
     seen_until: Timestamp,
 }
@@ -45,9 +50,9 @@ struct Table {
 impl IndexFile {
     /// The bytes of the index of segment `id`.
     pub(super) fn encode(tables: &Tables, id: u64) -> Vec<u8> {
-        let mut key_filter = Filter::sized(tables.posts.len() + tables.marks.len());
+        let mut key_filter = Filter::new(tables.posts.len() + tables.marks.len());
         tables.posts.iter().map(|post| post.key).chain(tables.marks.keys().copied()).for_each(|key| key_filter.add(key.0));
-        let mut seen_filter = Filter::sized(tables.seen.len());
+        let mut seen_filter = Filter::new(tables.seen.len());
         tables.seen.keys().for_each(|key| seen_filter.add(seen_hash(key)));
         let kinds: Vec<&str> = tables.kinds.iter().map(EventType::as_str).collect();
         let kinds = kinds.join("\n");
@@ -118,20 +123,17 @@ impl IndexFile {
         let kinds = std::str::from_utf8(read.take(kinds)?).ok()?;
         let kinds = kinds.lines().map(EventType::new).collect::<Option<_>>()?;
         let key_filter = Filter::read(read.take(key_words.checked_mul(8)?)?);
-        let seen_filter = Filter::read(read.0);
+        let seen_filter = Table { offset: (bytes.len() - read.0.len()) as u64, count: read.0.len() / 8 };
         Some(Self { file, rows, posts, marks, seen, letters, kinds, key_filter, seen_filter, seen_until })
     }
 
     /// The newest events of a key, newest first, at most `max`, of which each number is above `after`.
     pub(super) fn list(&self, key: KeyHash, after: u64, max: usize) -> io::Result<Vec<Row>> {
-        if !self.key_filter.may_have(key.0) {
-            return Ok(Vec::new());
-        }
-        let start = self.search(self.posts, |post: Post| post.key < key)?;
-        let end = self.search(self.posts, |post: Post| post.key <= key)?;
         let mut rows = Vec::new();
-        for at in (start..end).rev().take(max) {
-            let post: Post = self.entry(self.posts, at)?;
+        if !self.key_filter.may_have(key.0) {
+            return Ok(rows);
+        }
+        for post in self.equal(self.posts, key.0, |post: &Post| post.key.cmp(&key))?.iter().rev().take(max) {
             let row: Row = self.entry(self.rows, post.row as usize)?;
             if row.seq <= after {
                 break;
@@ -143,22 +145,26 @@ impl IndexFile {
 
     /// The highest number that was taken from a key's list.
     pub(super) fn mark(&self, key: KeyHash) -> io::Result<Option<u64>> {
-        if !self.key_filter.may_have(key.0) {
+        if self.marks.count == 0 || !self.key_filter.may_have(key.0) {
             return Ok(None);
         }
-        let at = self.search(self.marks, |mark: Mark| mark.0 < key)?;
-        let found = if at < self.marks.count { Some(self.entry::<Mark>(self.marks, at)?) } else { None };
-        Ok(found.filter(|mark| mark.0 == key).map(|mark| mark.1))
+        Ok(self.equal(self.marks, key.0, |mark: &Mark| mark.0.cmp(&key))?.first().map(|mark| mark.1))
     }
 
     /// What is remembered under `key`, if a repetition could still be recognised `at` this moment.
     pub(super) fn first(&self, key: [u8; 16], at: Timestamp) -> io::Result<Option<First>> {
-        if at > self.seen_until || !self.seen_filter.may_have(seen_hash(&key)) {
+        if at > self.seen_until {
             return Ok(None);
         }
-        let place = self.search(self.seen, |entry: SeenEntry| entry.0 < key)?;
-        let found = if place < self.seen.count { Some(self.entry::<SeenEntry>(self.seen, place)?) } else { None };
-        Ok(found.filter(|entry| entry.0 == key).map(|entry| entry.1))
+        let place = key.first_chunk().map_or(0, |half| u64::from_be_bytes(*half));
+        Ok(self.equal(self.seen, place, |entry: &SeenEntry| entry.0.cmp(&key))?.first().map(|entry| entry.1))
+    }
+
+    /// Which de-duplication keys [`Self::first`] may know.
+    pub(super) fn seen_filter(&self) -> io::Result<Filter> {
+        let mut bytes = vec![0; self.seen_filter.count * 8];
+        self.file.read_exact_at(&mut bytes, self.seen_filter.offset)?;
+        Ok(Filter::read(&bytes))
     }
 
     /// One event.
@@ -211,6 +217,11 @@ impl IndexFile {
         })
     }
 
+    /// The events, and those of each key.
+    pub(super) fn lists(&self) -> io::Result<(Vec<Row>, Vec<Post>)> {
+        Ok((self.all(self.rows)?, self.all(self.posts)?))
+    }
+
     fn all<E: Entry>(&self, table: Table) -> io::Result<Vec<E>> {
         let mut bytes = vec![0; table.count * E::BYTES];
         self.file.read_exact_at(&mut bytes, table.offset)?;
@@ -227,18 +238,28 @@ impl IndexFile {
         E::read(&mut Reader(bytes)).ok_or_else(damaged)
     }
 
+    /// The entries of a sorted table that are equal to what is looked for, which is where `place` is among all numbers of 64 bits.
+    fn equal<E: Entry>(&self, table: Table, place: u64, compare: impl Fn(&E) -> Ordering) -> io::Result<Vec<E>> {
+        let guess = usize::try_from((table.count as u128 * u128::from(place)) >> 64).unwrap_or(0);
+        // A key with many events pushes the others aside.
+        let mut reach = (2 * table.count.isqrt()).max(32);
+        loop {
+            let (start, end) = (guess.saturating_sub(reach), guess.saturating_add(reach).min(table.count));
+            let mut bytes = vec![0; (end - start) * E::BYTES];
+            self.file.read_exact_at(&mut bytes, table.offset + (start * E::BYTES) as u64)?;
+            let entry = |at: usize| E::read(&mut Reader(&bytes[at * E::BYTES..])).ok_or_else(damaged);
+            let low = halve(end - start, |at| Ok(compare(&entry(at)?).is_lt()))?;
+            let high = low + halve(end - start - low, |at| Ok(compare(&entry(low + at)?).is_le()))?;
+            if (start == 0 || low > 0) && (end == table.count || high < end - start) {
+                return (low..high).map(entry).collect();
+            }
+            reach = reach.saturating_mul(8);
+        }
+    }
+
     /// How many entries at the start of a sorted table come `before`.
     fn search<E: Entry>(&self, table: Table, before: impl Fn(E) -> bool) -> io::Result<usize> {
-        let (mut low, mut high) = (0, table.count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if before(self.entry(table, middle)?) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
+        halve(table.count, |at| Ok(before(self.entry(table, at)?)))
     }
 }
 
@@ -246,6 +267,20 @@ impl IndexFile {
 fn is_within(place: Place, segment_bytes: u64) -> bool {
     let (offset, bytes) = (u64::from(place.offset), u64::from(place.bytes));
     offset >= HEAD_BYTES as u64 && bytes >= ITEM_HEAD as u64 && offset + bytes <= segment_bytes
+}
+
+/// How many of so many sorted things, at their start, are `before` something.
+fn halve(count: usize, before: impl Fn(usize) -> io::Result<bool>) -> io::Result<usize> {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
 }
 
 fn damaged() -> io::Error {
@@ -332,19 +367,22 @@ impl Entry for LetterRow {
     }
 }
 
-fn seen_hash(key: &[u8; 16]) -> u64 {
+/// By what a filter knows a de-duplication key.
+pub(super) fn seen_hash(key: &[u8; 16]) -> u64 {
     xxh3_64(key)
 }
 
 /// A Bloom filter: says "no" for certain, and "maybe" wrongly about once in a thousand times.
-struct Filter(Vec<u64>);
+pub(super) struct Filter(Vec<u64>);
 
 impl Filter {
     const BITS_PER_ENTRY: usize = 16;
     const PROBES: u32 = 5;
 
-    fn sized(entries: usize) -> Self {
-        Self(vec![0; (entries * Self::BITS_PER_ENTRY).div_ceil(64)])
+    /// An empty one for so many entries. Filters for about as many are as large, because only those can stand side by side.
+    fn new(entries: usize) -> Self {
+        let words = (entries * Self::BITS_PER_ENTRY).div_ceil(64);
+        Self(vec![0; words.next_multiple_of((words.next_power_of_two() / 8).max(1))])
     }
 
     fn read(bytes: &[u8]) -> Self {
@@ -352,23 +390,33 @@ impl Filter {
         Self(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
-    /// Where the bits of a hash are: word, and bit of it.
-    fn probes(hash: u64, words: usize) -> impl Iterator<Item = (usize, u64)> {
+    /// How many bits it has.
+    pub(super) fn bits(&self) -> usize {
+        self.0.len() * 64
+    }
+
+    /// The bits, in words of 64, the lowest first.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// Which bits of a filter of so many belong to a hash.
+    pub(super) fn probes(hash: u64, bits: usize) -> impl Iterator<Item = usize> {
         let step = hash.rotate_left(32) | 1;
-        let bits = words as u64 * 64;
-        (0..Self::PROBES).map(move |i| {
-            let bit = hash.wrapping_add(step.wrapping_mul(u64::from(i))) % bits;
-            (usize::try_from(bit / 64).unwrap_or(0), 1 << (bit % 64))
-        })
+        let bits = (bits as u64).max(1);
+        (0..Self::PROBES).map(move |i| usize::try_from(hash.wrapping_add(step.wrapping_mul(u64::from(i))) % bits).unwrap_or(0))
     }
 
     fn add(&mut self, hash: u64) {
-        for (word, bit) in Self::probes(hash, self.0.len()) {
-            self.0[word] |= bit;
+        for bit in Self::probes(hash, self.bits()) {
+            self.0[bit / 64] |= 1 << (bit % 64);
         }
     }
 
     fn may_have(&self, hash: u64) -> bool {
-        !self.0.is_empty() && Self::probes(hash, self.0.len()).all(|(word, bit)| self.0[word] & bit != 0)
+        !self.0.is_empty() && Self::probes(hash, self.bits()).all(|bit| self.0[bit / 64] & (1 << (bit % 64)) != 0)
     }
 }
+
+#[cfg(test)]
+mod tests;

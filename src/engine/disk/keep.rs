@@ -32,6 +32,9 @@ pub(super) struct Keeper {
     cleaned_bytes: u64,
 }
 
+/// The events of a segment, and those of each key.
+type Lists = (Vec<Row>, Vec<Post>);
+
 /// The highest number of a key's list that is too much for it.
 type Excess = HashMap<KeyHash, u64>;
 
@@ -168,12 +171,12 @@ fn find_excess(log: &Log, sealed: &[Arc<Segment>]) -> io::Result<(Excess, Vec<Ar
     let mut newer: HashMap<KeyHash, usize> = HashMap::new();
     let mut excess = Excess::new();
     let mut spent = Vec::new();
-    let active = log.parts().active.tables()?;
-    count(&active, max, &mut newer, &mut excess);
+    // Sorted when the lock is free again: the writer waits for it.
+    let active = log.parts().active.lists()?;
+    count(active, max, &mut newer, &mut excess);
     for segment in sealed.iter().rev() {
-        let tables = segment.tables()?;
-        count(&tables, max, &mut newer, &mut excess);
-        let kept: u64 = kept_rows(&tables, &excess, 0).map(|(row, _)| u64::from(row.place.bytes)).sum();
+        let (rows, posts) = count(segment.lists()?, max, &mut newer, &mut excess);
+        let kept: u64 = kept_rows(&rows, &posts, &excess, 0).map(|(row, _)| u64::from(row.place.bytes)).sum();
         if segment.events() > 0 && kept * 2 < segment.bytes {
             spent.push(Arc::clone(segment));
         }
@@ -181,27 +184,35 @@ fn find_excess(log: &Log, sealed: &[Arc<Segment>]) -> io::Result<(Excess, Vec<Ar
     Ok((excess, spent))
 }
 
-/// Adds a segment's lists to those of newer ones.
-fn count(tables: &Tables, max: usize, newer: &mut HashMap<KeyHash, usize>, excess: &mut Excess) {
-    for list in tables.posts.chunk_by(|a, b| a.key == b.key) {
+/// Adds a segment's lists to those of newer ones, and sorts them.
+fn count(lists: Lists, max: usize, newer: &mut HashMap<KeyHash, usize>, excess: &mut Excess) -> Lists {
+    let (rows, mut posts) = lists;
+    posts.sort_unstable();
+    for list in posts.chunk_by(|a, b| a.key == b.key) {
         let Some(Post { key, .. }) = list.first() else { continue };
         let known = newer.entry(*key).or_default();
         let room = max.saturating_sub(*known);
         *known = known.saturating_add(list.len()).min(max);
         // The newest that is too much; the first segment that has one has the newest.
-        let newest = list.len().checked_sub(room + 1).and_then(|at| tables.rows.get(list.get(at)?.row as usize));
+        let newest = list.len().checked_sub(room + 1).and_then(|at| rows.get(list.get(at)?.row as usize));
         if let Some(row) = newest {
             excess.entry(*key).or_insert(row.seq);
         }
     }
+    (rows, posts)
 }
 
 /// The events that are still in somebody's list, each with its keys.
-fn kept_rows<'a>(tables: &'a Tables, excess: &'a Excess, aged: u64) -> impl Iterator<Item = (&'a Row, Vec<KeyHash>)> {
-    let mut keys: Vec<(u32, KeyHash)> = tables.posts.iter().map(|post| (post.row, post.key)).collect();
+fn kept_rows<'a>(
+    rows: &'a [Row],
+    posts: &[Post],
+    excess: &'a Excess,
+    aged: u64,
+) -> impl Iterator<Item = (&'a Row, Vec<KeyHash>)> + use<'a> {
+    let mut keys: Vec<(u32, KeyHash)> = posts.iter().map(|post| (post.row, post.key)).collect();
     keys.sort_unstable();
     let mut at = 0;
-    tables.rows.iter().zip(0..).filter_map(move |(row, number): (&Row, u32)| {
+    rows.iter().zip(0..).filter_map(move |(row, number): (&Row, u32)| {
         let start = at;
         while keys.get(at).is_some_and(|(of, _)| *of == number) {
             at += 1;
@@ -303,7 +314,7 @@ impl Copy {
     }
 
     fn events(&mut self, segment: &Segment, tables: &Tables, excess: &Excess, aged: u64) -> io::Result<()> {
-        for (row, keys) in kept_rows(tables, excess, aged) {
+        for (row, keys) in kept_rows(&tables.rows, &tables.posts, excess, aged) {
             let Some(kind) = tables.kinds.get(row.kind as usize) else { continue };
             let place = self.raw(&segment.item(row.place)?)?;
             let head = EventHead { seq: row.seq, at: row.at, stamp: row.stamp, kind: kind.clone() };

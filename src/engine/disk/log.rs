@@ -15,6 +15,7 @@ use super::{
     index::{LetterRow, Place, Row},
     record::{self, ITEM_HEAD, Item, KeyHash},
     removed::Removed,
+    seen::Seen,
     segment::{Segment, damaged, read_item},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     event::{DeadLetter, Epoch, EventType, Position, Timestamp, UserKey},
     protocol::{Frame, GapReason, Published},
     sync::{
-        RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -40,6 +41,8 @@ pub(super) struct Log {
     pub(super) parts: RwLock<Parts>,
     /// Taken after the lock of the parts.
     pub(super) removed: RwLock<Removed>,
+    /// The writer's; never held together with another lock.
+    pub(super) seen: Mutex<Seen>,
 }
 
 /// The segments, and how far retention by age has come.
@@ -219,12 +222,7 @@ impl Log {
             }
             Arc::clone(&parts.sealed)
         };
-        for segment in sealed.iter().rev() {
-            if let Some(first) = segment.first(key, at)? {
-                return Ok(Some(first));
-            }
-        }
-        Ok(None)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).first(&sealed, key, at)
     }
 
     /// Collects the lists of `keys` after a number: what is in memory at one moment, and then what the files have.

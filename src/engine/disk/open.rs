@@ -14,6 +14,7 @@ use super::{
     keep,
     log::{Log, Parts},
     removed::Removed,
+    seen::Seen,
     segment::{Draft, Head, Segment, Unreadable, path_of, sync_folder},
     writer::Lane,
 };
@@ -21,7 +22,7 @@ use crate::{
     engine::Retention,
     event::{Epoch, Timestamp},
     sync::{
-        RwLock,
+        Mutex, RwLock,
         atomic::{AtomicBool, AtomicU64},
     },
 };
@@ -120,6 +121,7 @@ pub(super) fn open(folder: &Path, retention: Retention, limits: DiskLimits, now:
         limits,
         head: AtomicU64::new(head),
         closed: AtomicBool::new(false),
+        seen: Mutex::new(Seen::of(&sealed)),
         parts: RwLock::new(Parts { sealed, active, aged: 0, floor: forgotten, clock }),
         removed: RwLock::new(removed),
     };

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    index::{Index, LetterRow, Place, Row, Tables},
-    index_file::IndexFile,
+    index::{Index, LetterRow, Place, Post, Row, Tables},
+    index_file::{Filter, IndexFile},
     record::{self, GROUP_HEAD, ITEM_HEAD, Item, KeyHash, Reader},
 };
 use crate::{
@@ -195,6 +195,14 @@ impl Segment {
         }
     }
 
+    /// Which de-duplication keys [`Self::first`] may know; `None` if it has no file that says so.
+    pub(super) fn seen_filter(&self) -> io::Result<Option<Filter>> {
+        match &self.index {
+            Lookup::Memory(_) => Ok(None),
+            Lookup::File(index) => index.seen_filter().map(Some),
+        }
+    }
+
     /// The highest number here that was stored before `limit`.
     pub(super) fn last_before(&self, limit: Timestamp) -> io::Result<Option<u64>> {
         match &self.index {
@@ -235,6 +243,14 @@ impl Segment {
         match &self.index {
             Lookup::Memory(index) => Ok(index.tables()),
             Lookup::File(index) => index.tables(),
+        }
+    }
+
+    /// The events, and those of each key in no order: much less than all of its index.
+    pub(super) fn lists(&self) -> io::Result<(Vec<Row>, Vec<Post>)> {
+        match &self.index {
+            Lookup::Memory(index) => Ok(index.lists()),
+            Lookup::File(index) => index.lists(),
         }
     }
 
