@@ -1,16 +1,21 @@
 //! The connection to the servers, and what it is allowed to take for granted: a cut is noticed within seconds, whichever way it comes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, jetstream::context::Context};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 use super::{OpenError, login};
 use crate::config::Nats;
 
 /// To reach one server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For all of them together, at the start.
+/// For one of them to take us, at the start.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// So often all of them are tried, however long that takes.
+const TRIES_MIN: u32 = 2;
+const RETRY: Duration = Duration::from_millis(250);
+/// For them to have the streams ready, at the start.
 pub(super) const START_PATIENCE: Duration = Duration::from_secs(20);
 /// A connection that swallows what it is given is given up after three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,17 +39,26 @@ impl Link {
     /// Connects, or says why it cannot. From then on the connection mends itself.
     pub(super) async fn open(settings: &Nats) -> Result<Self, OpenError> {
         let (count, connected) = watch::channel(0_u64);
-        let options = login::identify(timed(), settings)?.event_callback(move |event| {
-            let count = count.clone();
-            async move { note(&event, &count) }
-        });
         let servers = settings.servers.iter().map(|server| server.parse::<ServerAddr>()).collect::<Result<Vec<_>, _>>();
         let servers = servers.map_err(|error| OpenError::Settings(error.to_string()))?;
-        let connecting = tokio::time::timeout(START_PATIENCE, options.connect(servers));
-        let client = match connecting.await {
-            Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(OpenError::unreachable(settings, &login::refusal(settings, &error))),
-            Err(_) => return Err(OpenError::unreachable(settings, &"none of them answered")),
+        let until = Instant::now() + CONNECT_PATIENCE;
+        let mut tried = 0;
+        let client = loop {
+            let count = count.clone();
+            let options = login::identify(timed(), settings)?.event_callback(move |event| {
+                let count = count.clone();
+                async move { note(&event, &count) }
+            });
+            tried += 1;
+            match options.connect(servers.clone()).await {
+                Ok(client) => break client,
+                // Servers that are busy or starting, and on a machine that stands still now and then time alone says nothing.
+                Err(error) if login::may_pass(&error) && (tried < TRIES_MIN || Instant::now() < until) => {
+                    tracing::info!(%error, "no NATS server can be used yet; they are asked again");
+                    sleep(RETRY).await;
+                }
+                Err(error) => return Err(OpenError::unreachable(settings, &login::refusal(settings, &error))),
+            }
         };
         let jetstream = async_nats::jetstream::ContextBuilder::new().timeout(ANSWER_TIMEOUT).ack_timeout(ANSWER_TIMEOUT);
         let jetstream = jetstream.max_ack_inflight(1 << 20).build(client.clone());

@@ -111,6 +111,12 @@ fn unreadable(path: &Path, what: &str, error: &pem::Error) -> String {
     }
 }
 
+/// Whether it may help to try again: nobody was reached, rather than somebody who refused us or whom we refused.
+pub(super) fn may_pass(error: &ConnectError) -> bool {
+    matches!(error.kind(), ConnectErrorKind::Io | ConnectErrorKind::TimedOut | ConnectErrorKind::Dns)
+        && tls_error(error).is_none()
+}
+
 /// Why no connection was made, with the setting that would mend it. What the servers and the client say holds no secret.
 pub(super) fn refusal(settings: &Nats, error: &ConnectError) -> String {
     let remedy = match error.kind() {
