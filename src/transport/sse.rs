@@ -3,7 +3,7 @@
 //! Native `EventSource` clients die for ever on any answer but 200, so whoever may come back later is told so inside a stream: `retry:` and
 //! `$bye`. Every stream begins with a random `retry:`, so that clients cut off together do not come back together.
 
-use std::{convert::Infallible, io::Write as _, mem, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io::Write as _, pin::Pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -55,8 +55,8 @@ pub async fn open(streams: Arc<Streams>, identity: Identity, terms: Terms) -> Re
     let ping_interval = streams.limits.get().sse_ping_interval();
     let (ping_at, end_of_token) = (Instant::now() + ping_interval, streams.end_of_token(session.identity()));
     let alarm = Box::pin(sleep_until(ping_at.min(end_of_token)));
-    let (at, place) = (At::Start(first), terms.place);
-    Ok(Box::new(Pump { at, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place: place }))
+    let (first, session, place) = (Some(first), Some(session), terms.place);
+    Ok(Box::new(Pump { first, session, streams, counted, ping_interval, ping_at, end_of_token, alarm, _place: place }))
 }
 
 /// A whole stream that says only when to come back.
@@ -66,8 +66,10 @@ pub fn refusal(code: CloseCode) -> Body {
 
 /// A session that is pumped into a body.
 pub struct Pump {
-    at: At,
-    session: Session,
+    /// Has to be written before anything else.
+    first: Option<String>,
+    /// Gone once it is over: it leaves the hub before its last words are said, so that whoever hears them can come back at once.
+    session: Option<Session>,
     streams: Arc<Streams>,
     counted: Counted,
     ping_interval: Duration,
@@ -75,14 +77,6 @@ pub struct Pump {
     end_of_token: Instant,
     alarm: Pin<Box<Sleep>>,
     _place: Place,
-}
-
-enum At {
-    /// These have to be written first.
-    Start(String),
-    Middle,
-    /// Nothing comes after `$bye`.
-    End,
 }
 
 impl Pump {
@@ -123,13 +117,12 @@ impl Pump {
 
     /// What comes next; nothing after `$bye`. May be dropped while it waits without losing anything.
     async fn next(&mut self) -> Option<Piece> {
-        match mem::replace(&mut self.at, At::Middle) {
-            At::Start(first) => return Some(Piece::Bytes(first.into())),
-            At::Middle => {}
-            At::End => return None,
+        if let Some(first) = self.first.take() {
+            return Some(Piece::Bytes(first.into()));
         }
+        let session = self.session.as_mut()?;
         let step = select! {
-            next = self.session.next() => next,
+            next = session.next() => next,
             () = &mut self.alarm => match self.beat() {
                 Ok(()) => return Some(Piece::Bytes(Bytes::from_static(PING.as_bytes()))),
                 Err(close) => Err(close),
@@ -143,7 +136,7 @@ impl Pump {
             }
             Err(close) => {
                 self.counted.ended(close);
-                self.at = At::End;
+                self.session = None;
                 Piece::Bytes(goodbye(close))
             }
         })

@@ -1,6 +1,9 @@
-//! A session that was let in by a token which was revoked before the session could be seen.
+//! What only a moment shows: a session that was let in by a token which was revoked before the session could be seen, and one whose
+//! goodbye is on its way.
 
 use std::net::{IpAddr, Ipv4Addr};
+
+use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::{
@@ -49,6 +52,22 @@ fn terms() -> Terms {
     let limits = AdmissionLimits { sessions_max: 9, sessions_per_address_max: 9, new_sessions_per_address_per_s_max: 9 };
     let place = Admission::new(limits).enter(IpAddr::V4(Ipv4Addr::LOCALHOST), std::time::Instant::now());
     Terms { start: Start::Live, types: Vec::new(), place: place.unwrap_or_else(|no_place| panic!("{no_place:?}")) }
+}
+
+/// Whoever reads the goodbye may come back at once, also if a user may have no session more.
+#[tokio::test]
+async fn a_session_has_left_when_its_goodbye_goes_out() {
+    let streams = streams();
+    let token = mint(&hs256(), &UserKey::new("acme", "42").unwrap(), &[], Duration::from_mins(15), NOW).unwrap();
+    let identity = streams.credentials.token(&token, NOW).await.unwrap();
+    let mut body = sse::open(Arc::clone(&streams), identity, terms()).await.unwrap().into_body();
+    let mut said = async || String::from_utf8(body.frame().await?.unwrap().into_data().unwrap().to_vec()).ok();
+    assert!(said().await.unwrap().contains("event: $hello"));
+    assert_eq!(streams.hub.sessions(), 1);
+    streams.hub.members().iter().for_each(|member| _ = member.close(CloseCode::SlowConsumer.into()));
+    assert!(said().await.unwrap().contains("event: $bye"));
+    assert_eq!(streams.hub.sessions(), 0);
+    assert_eq!(said().await, None);
 }
 
 #[tokio::test]
