@@ -1,8 +1,8 @@
 //! What follows once a group is durable: its events go to whoever hears them, and then its webhooks are answered.
 //!
 //! A task does it: what that wakes goes on where it was woken, while a thread of its own would have to wake each of hundreds from outside,
-//! and meanwhile the disk would stand idle. The writer never waits for the task. It lends a hand when much is left, and without a runtime,
-//! or at the end, does all of it.
+//! and meanwhile the disk would stand idle. The writer never waits for the task. It lends a hand when much is left, tells crowds itself, and
+//! does all of it without a runtime, or at the end.
 
 use std::{
     collections::VecDeque,
@@ -38,6 +38,10 @@ pub(super) struct Durable {
 }
 
 impl Durable {
+    fn concerns_a_campaign(&self) -> bool {
+        self.events.iter().flat_map(|event| &event.views).flat_map(|view| &view.keys).any(|key| key.campaign().is_some())
+    }
+
     /// Hands its events on, and says what became of all of it.
     pub(super) fn hand_on(self, hub: &Hub) -> Receipt {
         let mut receipt = self.receipt;
@@ -93,12 +97,15 @@ impl HandOn {
 
     /// Takes a group over.
     pub(super) fn take(&self, group: Group) {
+        // Whoever hears of a campaign is a crowd. The task would stand in line behind all whom the last event woke; the writer tells them of
+        // the next one while they do, and then they write both at once.
+        let for_a_crowd = group.iter().any(|(durable, _)| durable.concerns_a_campaign());
         let left = {
             let mut groups = self.outbox.groups();
             groups.push_back(group);
             groups.len()
         };
-        if self.has_task && left <= Self::GROUPS_MAX {
+        if self.has_task && !for_a_crowd && left <= Self::GROUPS_MAX {
             self.outbox.filled.notify_one();
         } else {
             self.outbox.empty();
