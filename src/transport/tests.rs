@@ -64,7 +64,7 @@ async fn a_session_has_left_when_its_goodbye_goes_out() {
     let mut said = async || String::from_utf8(body.frame().await?.unwrap().into_data().unwrap().to_vec()).ok();
     assert!(said().await.unwrap().contains("event: $hello"));
     assert_eq!(streams.hub.sessions(), 1);
-    streams.hub.members().iter().for_each(|member| _ = member.close(CloseCode::SlowConsumer.into()));
+    streams.hub.members().iter().for_each(|member| member.close(CloseCode::SlowConsumer.into()));
     assert!(said().await.unwrap().contains("event: $bye"));
     assert_eq!(streams.hub.sessions(), 0);
     assert_eq!(said().await, None);
