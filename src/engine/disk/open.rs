@@ -82,7 +82,7 @@ pub(super) struct Opened {
     pub(super) log: Log,
     pub(super) lane: Lane,
     pub(super) next_file: u64,
-    pub(super) lock: File,
+    pub(super) lock: FolderLock,
 }
 
 /// Opens the log in `folder`, which is created if it is not there.
@@ -129,11 +129,22 @@ pub(super) fn open(folder: &Path, retention: Retention, limits: DiskLimits, now:
     Ok(Opened { log, lane, next_file, lock })
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+/// Keeps others out of the folder until it is dropped.
+pub(super) struct FolderLock(File);
+
+impl Drop for FolderLock {
+    /// A process that was being started at this moment has the file open too for a while, and would hold a lock that only went with the file.
+    fn drop(&mut self) {
+        // What cannot be unlocked goes with the process.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(folder: &Path) -> Result<FolderLock, OpenError> {
     let failed = |source| OpenError::Io { path: folder.to_owned(), source };
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(folder.join("lock")).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(FolderLock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: folder.to_owned() }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }

@@ -23,7 +23,7 @@ use super::{
     hand_on::{Answer, Durable, HandOn},
     index::{Index, LetterRow, Place},
     log::Log,
-    open::Opened,
+    open::{FolderLock, Opened},
     record::{self, EventHead, KeyHash},
     segment::{self, Head, Lookup},
 };
@@ -59,7 +59,7 @@ pub(super) struct Writer {
     broken: Option<Instant>,
     lane: Lane,
     /// Held while the log is open; freed when the writer ends.
-    _lock: File,
+    _lock: FolderLock,
     pub(super) hand_on: HandOn,
     /// Tells those who wait for the end, by being dropped.
     _done: watch::Sender<()>,
