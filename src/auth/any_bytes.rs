@@ -136,14 +136,18 @@ fn says_so(header: &str, claims: &str, identity: &Identity) {
     assert!(iat.is_none_or(|iat| iat <= now + 30.1) && nbf.is_none_or(|nbf| nbf <= now + 30.1), "{iat:?}, {nbf:?}");
     let sub = claims("sub");
     assert_eq!(UserKey::parse(sub.as_str().unwrap_or_default(), Some("acme")).as_ref(), Ok(identity.user()));
-    assert!(identity.keys().len() <= 1 + claims("keys").as_array().map_or(0, Vec::len));
+    let listed = |name: &str| claims(name).as_array().map_or(0, Vec::len);
+    assert!(identity.keys().len() <= 1 + listed("keys") + listed("campaigns"));
+    let campaigns = identity.keys().iter().filter(|key| key.campaign().is_some()).count();
+    assert!(campaigns <= listed("campaigns"), "a campaign that is not in the claim of that name");
 }
 
 fn is_bounded(identity: &Identity) {
     assert!(identity.keys().len() <= Identity::KEYS_MAX);
     assert!(identity.keys().iter().map(|key| key.as_str().len()).sum::<usize>() <= Identity::KEYS_BYTES_MAX);
     for key in identity.keys() {
-        assert_eq!(UserKey::parse(key.as_str(), None).as_ref(), Ok(key));
+        // A person's, or a campaign's.
+        assert_eq!(UserKey::stored(key.as_str()).as_ref(), Ok(key));
     }
 }
 
