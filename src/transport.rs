@@ -5,7 +5,15 @@ pub mod sse;
 mod tests;
 pub mod websocket;
 
-use std::{cell::RefCell, future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncWrite as _, AsyncWriteExt as _},
@@ -143,36 +151,44 @@ impl Streams {
     }
 }
 
-/// Writes what `fill` puts into an empty buffer. Nearly always the socket takes it at once, so the buffer is the thread's, and a session
-/// that waits for nothing has none.
-async fn write(socket: &mut Socket, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+/// Writes what `fill` puts into an empty buffer, the same each time. The buffer is the thread's: a session whose socket takes no more
+/// keeps what `fill` borrows, which sessions share, and how far it came, and fills the buffer again when it can go on.
+async fn write(socket: &mut Socket, fill: impl Fn(&mut Vec<u8>)) -> io::Result<()> {
     /// A larger buffer is given back.
     const KEPT_BYTES: usize = 64 * 1_024;
     thread_local! {
         static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let mut fill = Some(fill);
-    let rest = poll_fn(|context| {
-        let Some(fill) = fill.take() else { return Poll::Ready(Ok(Vec::new())) };
+    let mut written = 0;
+    poll_fn(|context| {
         OUT.with_borrow_mut(|out| {
             out.clear();
             fill(out);
-            let written = match Pin::new(&mut *socket).poll_write(context, out) {
-                Poll::Ready(written) => written,
-                Poll::Pending => Ok(0),
-            };
-            let rest = written.map(|written| out[written..].to_vec());
+            let done = poll_write_from(Pin::new(&mut *socket), context, out, &mut written);
             if out.capacity() > KEPT_BYTES {
                 *out = Vec::new();
             }
-            Poll::Ready(rest)
+            done
         })
-    });
-    let rest = rest.await?;
-    if !rest.is_empty() {
-        socket.write_all(&rest).await?;
-    }
+    })
+    .await?;
     socket.flush().await
+}
+
+/// Writes `bytes` from `written` on, and says there how far it came.
+fn poll_write_from(
+    mut socket: Pin<&mut Socket>,
+    context: &mut Context<'_>,
+    bytes: &[u8],
+    written: &mut usize,
+) -> Poll<io::Result<()>> {
+    while *written < bytes.len() {
+        match ready!(socket.as_mut().poll_write(context, &bytes[*written..]))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            some => *written += some,
+        }
+    }
+    Poll::Ready(Ok(()))
 }
 
 /// A session in the figures, until it is dropped.

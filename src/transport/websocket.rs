@@ -204,7 +204,7 @@ impl Connection {
         let (session, counted) = self.streams.open(Carrier::WebSocket, identity, terms).await?;
         let (hello, gap) = self.streams.greeting(session.opening(), session.identity());
         self.write(|out| {
-            for control in [Some(hello), gap].into_iter().flatten() {
+            for control in [Some(&hello), gap.as_ref()].into_iter().flatten() {
                 put_text(out, control.to_json().as_bytes());
             }
         })
@@ -280,7 +280,7 @@ impl Connection {
     }
 
     /// Writes whole frames, behind whatever the library still has to write.
-    async fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Result<(), End> {
+    async fn write(&mut self, fill: impl Fn(&mut Vec<u8>)) -> Result<(), End> {
         self.socket.flush().await.map_err(|_| End::Left)?;
         write(self.socket.get_mut(), fill).await.map_err(|_| End::Left)
     }
