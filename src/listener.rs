@@ -82,6 +82,9 @@ impl Listener {
     const BACKLOG: u32 = 4_096;
     /// Bytes that the kernel queues for one peer. More would only hide from us that it does not read.
     const SEND_BUFFER_BYTES: u32 = 128 * 1024;
+    /// Bytes of those that were not sent yet. The queue is for what is on its way; of a peer that does not read, little more is kept.
+    #[cfg(target_os = "linux")]
+    const UNSENT_BYTES: u32 = 16 * 1024;
     /// Bytes that the kernel queues of one peer. More would only be sent to us in vain by one that we do not read.
     const RECEIVE_BUFFER_BYTES: u32 = 64 * 1024;
     /// After accepting failed for want of files or memory, which others may give back meanwhile.
@@ -93,6 +96,8 @@ impl Listener {
         socket.set_reuseaddr(true)?;
         socket.set_send_buffer_size(Self::SEND_BUFFER_BYTES)?;
         socket.set_recv_buffer_size(Self::RECEIVE_BUFFER_BYTES)?;
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&socket).set_tcp_notsent_lowat(Self::UNSENT_BYTES)?;
         // Without it the kernel tries for a quarter of an hour to reach a machine that vanished, when there is nothing more to send to it.
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(limits.write_stall))?;
@@ -239,5 +244,28 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection broke");
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_keeps_little_for_a_peer_that_does_not_read() {
+        let common = crate::listener::socket::tests::common(Duration::from_secs(1));
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), common.limits).unwrap();
+        let peer = TcpSocket::new_v4().unwrap();
+        peer.set_recv_buffer_size(4_096).unwrap();
+        let _silent = peer.connect(listener.address().unwrap()).await.unwrap();
+        let (stream, _) = listener.socket.accept().await.unwrap();
+        stream.writable().await.unwrap();
+        let mut kept = 0;
+        while let Ok(some) = stream.try_write(&[b'x'; 1_024]) {
+            kept += some;
+        }
+        let most = 3 * Listener::UNSENT_BYTES as usize;
+        assert!((1..most).contains(&kept), "{kept} bytes");
     }
 }

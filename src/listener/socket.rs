@@ -218,7 +218,7 @@ impl AsyncWrite for Socket {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -227,7 +227,7 @@ mod tests {
         intake::{Upgraded, UpgradedLimits},
     };
 
-    fn common(write_stall: Duration) -> Arc<Common> {
+    pub(in crate::listener) fn common(write_stall: Duration) -> Arc<Common> {
         let upgraded = UpgradedLimits { bytes_per_s_max: 1, bytes_burst_max: 1 };
         let waiting = WaitingLimits { connections_max: 1, connections_per_address_max: 1 };
         let (read_timeout, acknowledge_timeout) = (Duration::from_secs(1), write_stall / 4);
