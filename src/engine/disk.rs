@@ -1,7 +1,7 @@
 //! The log on disk: an append-only file in segments, one writer, and an index that grows with the disk and not with memory.
 //!
 //! A delivery is one entry in a group, a group is one write and one fdatasync, and what is acknowledged survives a kill
-//! or a power loss. The parts, in the order of an event's journey: `writer` appends, `hand_on` tells; `record` is what the bytes mean;
+//! or a power loss. Groups take the place of zeros that were written ahead of them, so that the file need not grow with each. The parts, in the order of an event's journey: `writer` appends, `hand_on` tells; `record` is what the bytes mean;
 //! `segment` is one file, `index` and `index_file` say what is in it, `seen` which of them may know an event; `log` answers questions;
 //! `keep` gives space back; `open` is the morning after.
 //!

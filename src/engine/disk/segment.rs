@@ -118,7 +118,7 @@ impl Segment {
         segment
     }
 
-    /// Opens the file, by its index if that is sound, else by reading it through. A torn end is cut off if `is_last`.
+    /// Opens the file, by its index if that is sound, else by reading it through. What follows the last whole group is cut off if `is_last`.
     pub(super) fn open(folder: &Path, number: u64, seed: u64, is_last: bool) -> Result<Self, Unreadable> {
         let path = path_of(folder, number, "log");
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
@@ -146,7 +146,11 @@ impl Segment {
             if !is_last || record::has_group(&contents[sound + 1..]) {
                 return Err(Unreadable::Damaged(format!("the bytes from {sound} on are damaged")));
             }
-            tracing::warn!(file = %path.display(), bytes = contents.len() - sound, "dropped the torn end of the log");
+            // Zeros were written ahead of groups that never came.
+            let torn = contents[sound..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            if torn > 0 {
+                tracing::warn!(file = %path.display(), bytes = torn, "dropped the torn end of the log");
+            }
             file.set_len(sound as u64)?;
             file.sync_all()?;
         }

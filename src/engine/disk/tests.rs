@@ -1,6 +1,12 @@
 //! What the disk does to a writer when it fails. `/dev/full` takes no byte, like a disk without space.
 
-use std::{fs, fs::OpenOptions, io, os::unix::fs::FileExt as _, time::Instant};
+use std::{
+    fs,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    time::Instant,
+};
 
 use super::*;
 use crate::{
@@ -132,6 +138,62 @@ fn a_folder_that_is_away_is_an_error_until_it_is_back() {
     assert_eq!(bench.writer.log.read(&[user()], &[1]).unwrap().len(), 1);
     fs::rename(&away, bench.folder.path()).unwrap();
     assert_eq!(bench.publish(2).unwrap(), (2, None));
+    assert_eq!(bench.heard(), [1, 2]);
+}
+
+#[test]
+fn events_take_the_place_of_zeros_that_were_written_ahead() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    let path = bench.writer.log.parts().active.path.clone();
+    let ahead = fs::metadata(&path).unwrap().len();
+    for id in 2..50 {
+        bench.publish(id).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), ahead, "the file does not grow");
+    }
+    let contents = fs::read(&path).unwrap();
+    assert!(contents.len() > 1 << 20 && contents[usize::try_from(bench.writer.durable).unwrap()..].iter().all(|byte| *byte == 0));
+    // As after a crash: nobody gave them back.
+    assert_eq!(bench.reopened().len(), 49);
+}
+
+#[test]
+fn what_was_written_ahead_is_given_back_by_a_segment_that_is_full() {
+    let mut bench = Bench::new(Duration::ZERO);
+    bench.publish(1).unwrap();
+    let (path, durable) = (bench.writer.log.parts().active.path.clone(), bench.writer.durable);
+    bench.writer.rotate().unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), durable);
+    bench.publish(2).unwrap();
+    assert_eq!(bench.reopened().len(), 2);
+}
+
+#[test]
+fn a_segment_is_not_written_further_ahead_than_it_may_grow() {
+    let mut bench = Bench::new(Duration::ZERO);
+    let limit = 64 * 1024;
+    Arc::get_mut(&mut bench.writer.log).unwrap().limits.segment_bytes_max = limit;
+    bench.publish(1).unwrap();
+    let path = bench.writer.log.parts().active.path.clone();
+    assert_eq!(fs::metadata(path).unwrap().len(), limit);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_room_for_zeros_still_takes_events() {
+    use nix::{
+        fcntl::{FcntlArg, SealFlag, fcntl},
+        sys::memfd::{MFdFlags, memfd_create},
+    };
+
+    let mut bench = Bench::new(Duration::ZERO);
+    // A file that takes a few groups, and cannot grow.
+    let file = File::from(memfd_create("small", MFdFlags::MFD_ALLOW_SEALING).unwrap());
+    file.set_len(4_096).unwrap();
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+    bench.writer.file = Arc::new(file);
+    bench.publish(1).unwrap();
+    bench.publish(2).unwrap();
     assert_eq!(bench.heard(), [1, 2]);
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Writer {
     pub(super) file: Arc<File>,
     /// Bytes of the active segment that are durable.
     pub(super) durable: u64,
+    /// Bytes of its file: behind what is durable come zeros, see [`Writer::reserve`]. `None` if it is to grow by its groups alone.
+    reserved: Option<u64>,
     next_file: u64,
     /// When writing failed and the file has not been mended since.
     broken: Option<Instant>,
@@ -92,6 +94,9 @@ struct Planned {
 
 type Waiting = (Delivery, Answer);
 
+/// Zeros that are written at once: about as much as a thousand events.
+const RESERVE_BYTES: usize = 1024 * 1024;
+
 impl Writer {
     /// A writer of the log that was opened, which drops `done` when it has ended.
     pub(super) fn new(opened: Opened, hand_on: HandOn, done: watch::Sender<()>) -> Self {
@@ -101,7 +106,8 @@ impl Writer {
             (Arc::clone(&parts.active.file), parts.active.bytes)
         };
         let Opened { lane, next_file, lock, .. } = opened;
-        Self { log, file, durable, next_file, broken: None, lane, _lock: lock, hand_on, _done: done }
+        let reserved = Some(durable);
+        Self { log, file, durable, reserved, next_file, broken: None, lane, _lock: lock, hand_on, _done: done }
     }
 
     /// Works until the engine is closed or dropped.
@@ -124,6 +130,8 @@ impl Writer {
                 Command::Close => commands.close(),
             }
         }
+        // Whoever opens the log does it otherwise, as after a crash.
+        let _ = self.give_back();
     }
 
     /// Takes dead letters out of the lane, so that the same ones may come again.
@@ -262,7 +270,10 @@ impl Writer {
     }
 
     fn append(&mut self, group: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all_at(group, self.durable).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all_at(group, self.durable).and_then(|()| {
+            self.reserve(self.durable + group.len() as u64);
+            self.file.sync_data()
+        });
         match &written {
             Ok(()) => self.durable += group.len() as u64,
             Err(error) => {
@@ -271,6 +282,28 @@ impl Writer {
             }
         }
         written
+    }
+
+    /// Lets zeros follow what ends at `end`, if that makes the file grow, for the groups to come. A group that takes their place is all
+    /// that its fdatasync has to write; one that makes the file grow costs the file's metadata too, which is twice the time.
+    fn reserve(&mut self, end: u64) {
+        static ZEROS: [u8; RESERVE_BYTES] = [0; RESERVE_BYTES];
+        let Some(reserved) = self.reserved.filter(|reserved| end > *reserved) else { return };
+        let room = usize::try_from(self.log.limits.segment_bytes_max.saturating_sub(end)).unwrap_or(usize::MAX);
+        let zeros = &ZEROS[..room.min(RESERVE_BYTES)];
+        // A disk that has no room for zeros may have it for events.
+        let written = self.file.write_all_at(zeros, end).is_ok();
+        self.reserved = written.then_some(reserved.max(end + zeros.len() as u64));
+    }
+
+    /// Ends the file where what is durable ends.
+    fn give_back(&mut self) -> io::Result<()> {
+        if self.reserved.is_none_or(|reserved| reserved > self.durable) && self.broken.is_none() {
+            self.file.set_len(self.durable)?;
+            self.reserved = Some(self.durable);
+            self.file.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Lets everybody see the group, which is durable.
@@ -332,6 +365,8 @@ impl Writer {
         file.sync_all()?;
         self.begin_segment()?;
         self.broken = None;
+        // What cannot take its groups is not asked for more.
+        self.reserved = None;
         Ok(())
     }
 
@@ -340,7 +375,8 @@ impl Writer {
         if is_empty || self.broken.is_some() {
             return Ok(());
         }
-        self.begin_segment().inspect_err(|error| {
+        // A segment that does not grow any more has nothing behind its groups.
+        self.give_back().and_then(|()| self.begin_segment()).inspect_err(|error| {
             tracing::error!(%error, folder = %self.log.folder.display(), "could not begin a new segment of the log");
         })
     }
@@ -352,6 +388,7 @@ impl Writer {
         self.next_file += 1;
         self.file = Arc::clone(&segment.file);
         self.durable = segment.bytes;
+        self.reserved = Some(segment.bytes);
         let mut parts = self.log.parts_mut();
         let full = mem::replace(&mut parts.active, segment);
         Arc::make_mut(&mut parts.sealed).push(Arc::new(full));
