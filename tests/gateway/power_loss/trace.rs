@@ -96,8 +96,9 @@ impl Reader {
         match name {
             "openat" => self.opened(&texts[0], arguments, result),
             "pwrite64" => {
-                let offset = arguments.rsplit_once(") =").and_then(|(a, _)| a.rsplit_once(", ")).and_then(|(_, o)| number(o));
-                self.wrote(arguments, &texts[0], offset);
+                let (_, behind) = arguments.rsplit_once('"').unwrap();
+                let offset = behind.split(", ").nth(2).and_then(number);
+                self.wrote(arguments, &texts[0], Some(offset.expect("pwrite64 says where")));
             }
             "write" => self.wrote(arguments, &texts[0], None),
             "ftruncate" => {
