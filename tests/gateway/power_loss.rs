@@ -181,7 +181,7 @@ impl Acknowledged {
 fn open(folder: &Path) -> Result<std::sync::Arc<DiskEngine>, claimr_relay::engine::disk::OpenError> {
     let retention =
         Retention { max_age: Duration::from_mins(1), max_events_per_user: 12, dead_letters_max: 5, publish_queue_max: 64 };
-    let limits = DiskLimits { segment_bytes_max: 8 * 1024, ..DiskLimits::default() };
+    let limits = DiskLimits { segment_bytes_max: 24 * 1024, ..DiskLimits::default() };
     let mailbox = MailboxLimits { events_max: 1, bytes_max: 1 };
     let hub = Hub::new(HubLimits { sessions_per_user_max: 1, mailbox });
     DiskEngine::open_with(&PathBuf::from(folder), retention, limits, hub, Timestamp(1_700_000_000_000))

@@ -49,9 +49,9 @@ async fn work(folder: &Path, seed: u64, events: u64) {
     // No close: the end is as sudden as any other moment.
 }
 
-/// Small, so that little work makes the log do everything it ever does.
+/// Small, so that little work makes the log do everything it ever does: some segments end because they are full, some because they are old.
 fn limits() -> DiskLimits {
-    DiskLimits { segment_bytes_max: 8 * 1024, ..DiskLimits::default() }
+    DiskLimits { segment_bytes_max: 24 * 1024, ..DiskLimits::default() }
 }
 
 fn retention() -> Retention {
