@@ -152,7 +152,9 @@ fn events_take_the_place_of_zeros_that_were_written_ahead() {
         assert_eq!(fs::metadata(&path).unwrap().len(), ahead, "the file does not grow");
     }
     let contents = fs::read(&path).unwrap();
-    assert!(contents.len() > 256 * 1024 && contents[usize::try_from(bench.writer.durable).unwrap()..].iter().all(|byte| *byte == 0));
+    assert!(
+        contents.len() > 256 * 1024 && contents[usize::try_from(bench.writer.durable).unwrap()..].iter().all(|byte| *byte == 0)
+    );
     // As after a crash: nobody gave them back.
     assert_eq!(bench.reopened().len(), 49);
 }
