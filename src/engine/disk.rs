@@ -1,9 +1,10 @@
 //! The log on disk: an append-only file in segments, one writer, and an index that grows with the disk and not with memory.
 //!
 //! A delivery is one entry in a group, a group is one write and one fdatasync, and what is acknowledged survives a kill
-//! or a power loss. Groups take the place of zeros that were written ahead of them, so that the file need not grow with each. The parts, in the order of an event's journey: `writer` appends, `hand_on` tells; `record` is what the bytes mean;
-//! `segment` is one file, `index` and `index_file` say what is in it, `seen` which of them may know an event; `log` answers questions;
-//! `keep` gives space back; `open` is the morning after.
+//! or a power loss. Groups take the place of zeros that were written ahead of them, so that the file need not grow with each. The
+//! parts, in the order of an event's journey: `writer` appends, `hand_on` tells; `record` is what the bytes mean; `segment` is one
+//! file, `index` and `index_file` say what is in it, `seen` which of them may know an event; `log` answers questions; `keep` gives
+//! space back; `open` is the morning after.
 //!
 //! Why not a storage engine: the log needs no random writes. An LSM tree spent 45 µs of CPU on an event that concerns four keys,
 //! most of it on merging what is only ever appended and dropped whole; it dropped the rest of its journal in silence when a

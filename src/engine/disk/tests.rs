@@ -160,7 +160,7 @@ fn events_take_the_place_of_zeros_that_were_written_ahead() {
 }
 
 #[test]
-fn what_was_written_ahead_is_given_back_by_a_segment_that_is_full() {
+fn what_was_written_ahead_is_given_back_by_a_segment_that_ends() {
     let mut bench = Bench::new(Duration::ZERO);
     bench.publish(1).unwrap();
     let (path, durable) = (bench.writer.log.parts().active.path.clone(), bench.writer.durable);

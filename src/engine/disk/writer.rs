@@ -300,8 +300,8 @@ impl Writer {
     fn give_back(&mut self) -> io::Result<()> {
         if self.reserved.is_none_or(|reserved| reserved > self.durable) && self.broken.is_none() {
             self.file.set_len(self.durable)?;
-            self.reserved = Some(self.durable);
             self.file.sync_all()?;
+            self.reserved = Some(self.durable);
         }
         Ok(())
     }
